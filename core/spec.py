@@ -1,0 +1,345 @@
+"""JobSpec: what a user asks for. Frozen, complete with defaults, the same for the service that checks it and the worker
+that trains from it."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Scalar = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | bool | str | None
+
+
+def not_available(what: str, instead: str) -> PydanticCustomError:
+    """The answer to a part of the contract that is not built yet: said, never ignored."""
+    return PydanticCustomError("not_available", "{what} is not available yet. {instead}", {"what": what, "instead": instead})
+
+
+def _no_dots(reference: str) -> str:
+    if ".." in reference:
+        raise PydanticCustomError("invalid_reference", "a reference is a name, an id or org/name, never a path")
+    return reference
+
+
+ModelReference = Annotated[str, StringConstraints(pattern=REFERENCE), AfterValidator(_no_dots)]
+Name = Annotated[str, StringConstraints(pattern=NAME), AfterValidator(_no_dots)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Nameable(Frozen):
+    """A part of the spec that may be written as just its name: `"x"` means `{<name field>: "x"}`."""
+
+    name_field: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, written: Any) -> Any:
+        return {cls.name_field: written} if isinstance(written, str) else written
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        whole = handler(schema)
+        return {"anyOf": [{"type": "string", "pattern": REFERENCE}, whole]} if handler.mode == "validation" else whole
+
+
+class FinetuneSpec(Frozen):
+    """Trains the teacher on the labelled examples before it teaches; gives a bare encoder its head."""
+
+    epochs: Annotated[Count, Field(le=1000)] = 2
+    learning_rate: Annotated[Positive, Field(le=10)] = 5e-5
+
+
+class TeacherSpec(Nameable):
+    name_field = "model"
+
+    model: ModelReference
+    revision: ShortText | None = None
+    weight: Positive = 1.0
+    finetune: FinetuneSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _endpoint_later(cls, written: Any) -> Any:
+        if isinstance(written, dict) and written.get("endpoint") is not None:
+            raise not_available("A teacher behind an endpoint", "Upload the teacher's weights to POST /v1/models.")
+        return written
+
+
+def _as_list(written: Any) -> Any:
+    return written if isinstance(written, (list, tuple)) else [written]
+
+
+def _one_or_many(teachers: tuple[TeacherSpec, ...]) -> TeacherSpec | tuple[TeacherSpec, ...]:
+    return teachers[0] if len(teachers) == 1 else teachers
+
+
+class _OneOrMany:
+    """In JSON a single teacher is written without the list around it."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]} if "items" in many else many
+
+
+Teachers = Annotated[
+    tuple[TeacherSpec, ...],
+    Field(min_length=1, max_length=8),
+    BeforeValidator(_as_list),
+    PlainSerializer(_one_or_many, when_used="json"),
+    _OneOrMany(),
+]
+
+
+class FromTeacherSpec(Frozen):
+    """A student made of copies of the teacher's layers, as DistilBERT is (Sanh et al. 2019, arXiv:1910.01108 section 3)."""
+
+    layers: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=1000)], ...], Field(min_length=1, max_length=200)]
+
+
+class LoraSpec(Frozen):
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685), merged into the weights at export."""
+
+    r: Annotated[Count, Field(le=1024)] = 8
+    alpha: Positive = 16.0
+    dropout: Annotated[NotNegative, Field(lt=1)] = 0.0
+    target_modules: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=64)] | None = None
+
+
+ConfigKey = Literal[
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "embedding_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "max_position_embeddings",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "layer_norm_eps",
+    "rms_norm_eps",
+    "rope_theta",
+    "type_vocab_size",
+    "initializer_range",
+    "tie_word_embeddings",
+    "dim",
+    "n_layers",
+    "n_heads",
+    "hidden_dim",
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",
+    "sinusoidal_pos_embds",
+]
+
+
+class StudentSpec(Nameable):
+    """Where the student's first weights come from: exactly one of `model`, `from_teacher`, `config`."""
+
+    name_field = "model"
+
+    model: ModelReference | None = None
+    revision: ShortText | None = None
+    from_teacher: FromTeacherSpec | None = None
+    config: dict[ConfigKey, Scalar] | None = Field(
+        None, description="A transformers config for random weights; the first teacher's tokenizer is used."
+    )
+    trainable: Literal["all", "head"] | Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=64)] = "all"
+    lora: LoraSpec | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(source is not None for source in (self.model, self.from_teacher, self.config)) != 1:
+            raise PydanticCustomError("student_source", "a student names exactly one of model, from_teacher, config")
+        if self.config is not None and not isinstance(self.config.get("model_type"), str):
+            raise PydanticCustomError("student_source", "config needs a model_type, such as 'bert'")
+        return self
+
+
+class ColumnsSpec(Frozen):
+    """The names of the columns in the data set. `split` names a column that says train, validation or test."""
+
+    text: ShortText = "text"
+    text_pair: ShortText | None = None
+    label: ShortText = "label"
+    split: ShortText | None = None
+
+
+class DatasetSpec(Nameable):
+    name_field = "id"
+
+    id: ModelReference
+    subset: ShortText | None = None
+    split: ShortText | None = None
+    validation: Annotated[Fraction, Field(lt=1)] = 0.1
+    test: Annotated[Fraction, Field(lt=1)] = 0.1
+    columns: ColumnsSpec = ColumnsSpec()
+    max_examples: Count | None = None
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise PydanticCustomError("invalid_split", "validation and test together leave nothing to train on")
+        return self
+
+
+class HiddenSpec(Frozen):
+    """Pulls hidden states of mapped layers together, through a learned projection where the widths differ
+    (Romero et al. 2015, arXiv:1412.6550; Sanh et al. 2019, arXiv:1910.01108)."""
+
+    type: Literal["cosine", "mse"] = "cosine"
+    weight: Positive = 1.0
+    layers: Annotated[
+        tuple[tuple[Annotated[int, Field(strict=True, ge=0)], Annotated[int, Field(strict=True, ge=0)]], ...], Field(min_length=1)
+    ] | None = Field(None, description="Pairs [teacher layer, student layer]; null: spread evenly, last on last.")
+
+
+Divergence = Literal["forward_kl", "reverse_kl", "jsd", "tvd", "mse"]
+
+
+class LogitsMethod(Frozen):
+    type: Literal["logits"] = "logits"
+    divergence: Divergence = "forward_kl"
+    beta: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = Field(
+        None, description="The mixture's share of the teacher in jsd; 0.5 when absent."
+    )
+    hidden: HiddenSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _others_later(cls, written: Any) -> Any:
+        if isinstance(written, dict) and written.get("type") in ("sequence", "on_policy"):
+            raise not_available(f"method.type {written['type']}", "Use method.type logits.")
+        return written
+
+    @model_validator(mode="after")
+    def _beta_of_jsd(self) -> Self:
+        if self.beta is not None and self.divergence != "jsd":
+            raise PydanticCustomError("beta_without_jsd", "beta belongs to divergence jsd alone")
+        if self.divergence == "jsd" and self.beta is None:
+            return self.model_copy(update={"beta": 0.5})
+        return self
+
+
+class EarlyStoppingSpec(Frozen):
+    """Stops when validation loss has not improved for `patience` evaluations; the best student is kept."""
+
+    patience: Annotated[Count, Field(le=1000)] = 3
+    min_delta: NotNegative = 0.0
+
+
+class TrainingSpec(Frozen):
+    epochs: Annotated[Positive, Field(le=10_000)] = 3.0
+    max_steps: Annotated[Count, Field(le=100_000_000)] | None = None
+    batch_size: Annotated[Count, Field(le=65_536)] = 32
+    gradient_accumulation: Annotated[Count, Field(le=4096)] = 1
+    learning_rate: Annotated[Positive, Field(le=10_000)] = 2e-4
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: Fraction = 0.06
+    weight_decay: NotNegative = 0.01
+    max_grad_norm: Positive | None = 1.0
+    max_length: Annotated[Count, Field(ge=4, le=1_000_000)] = 256
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
+    evaluate_every_steps: Count | None = None
+    checkpoint_every_steps: Count | None = None
+    early_stopping: EarlyStoppingSpec | None = None
+
+
+class EvaluationSpec(Frozen):
+    baseline: Flag = Field(True, description="Also train the same student on labels alone, to measure the gain.")
+
+
+class OutputSpec(Frozen):
+    model: Name | None = Field(None, description="The name under which the student becomes a model.")
+    formats: tuple[str, ...] = ("safetensors",)
+
+    @model_validator(mode="after")
+    def _safetensors_only(self) -> Self:
+        if self.formats != ("safetensors",):
+            raise not_available("A format other than safetensors", 'Use formats ["safetensors"].')
+        return self
+
+
+class ResourcesSpec(Frozen):
+    queue: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "default"
+    max_minutes: Annotated[Positive, Field(le=60 * 24 * 30)] = 240.0
+    processes: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    priority: Annotated[int, Field(strict=True, ge=-100, le=100)] = 0
+
+    @model_validator(mode="after")
+    def _one_process(self) -> Self:
+        if self.processes != 1:
+            raise not_available("More than one process", "Use processes 1.")
+        return self
+
+
+def _no_webhooks_yet(notify: tuple[Any, ...]) -> tuple[Any, ...]:
+    if notify:
+        raise not_available("notify", "Follow the job at GET /v1/jobs/{id}/events.")
+    return notify
+
+
+LabelText = Annotated[str, StringConstraints(max_length=200)]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+
+
+class JobSpec(Frozen):
+    """A distillation job. `teacher`, `student` and `dataset` are required; all else has a default."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    task: Literal["text-classification"] | None = Field(None, description="Decided from the data set when absent.")
+    teacher: Teachers
+    student: StudentSpec
+    dataset: DatasetSpec
+    T: Annotated[Positive, Field(le=1000)] = Field(2.0, description="Divides both models' logits and nothing else.")
+    alpha: Fraction = Field(0.5, description="The teacher's share of the loss: alpha*T^2*KL + (1-alpha)*CE.")
+    method: LogitsMethod = LogitsMethod()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    output: OutputSpec = OutputSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    notify: Annotated[tuple[Any, ...], AfterValidator(_no_webhooks_yet)] = ()
+    labels: Annotated[dict[LabelKey, LabelText], Field(max_length=32)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _generation_later(cls, written: Any, info: ValidationInfo) -> Any:
+        if isinstance(written, dict) and written.get("task") in ("text-generation", "image-classification"):
+            raise not_available(f"task {written['task']}", "Use task text-classification.")
+        return written
+
+    @property
+    def loss_formula(self) -> str:
+        """The loss in words that the API echoes; shared/design "The loss, stated once"."""
+        names = {"forward_kl": "KL(teacher||student)", "reverse_kl": "KL(student||teacher)", "jsd": "JSD_beta(teacher,student)"}
+        divergence = names.get(self.method.divergence, f"{self.method.divergence.upper()}(teacher,student)")
+        hidden = f"+{self.method.hidden.weight:g}*hidden_{self.method.hidden.type}" if self.method.hidden else ""
+        return f"alpha*T^2*{divergence}+(1-alpha)*CE{hidden}"

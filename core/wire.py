@@ -1,0 +1,46 @@
+"""What travels between the processes: the broker's one message, and the JSON that a job's row carries."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from core.errors import Blame
+
+RUN_JOB = "distill.run_job"
+"""The broker's only message: RUN_JOB with a job id. Its queue is the job's `resources.queue`."""
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Progress(Wire):
+    percent: float = 0.0
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float = 0.0
+    seconds_elapsed: float = 0.0
+    seconds_remaining: float | None = None
+
+
+class JobError(Wire):
+    """Why a job failed: what happened, what to do, where it was, and who can mend it."""
+
+    code: str
+    message: str
+    hint: str
+    stage: str | None = None
+    step: int | None = None
+    blame: Blame = "platform"
+
+
+class Estimate(Wire):
+    seconds: float
+    peak_memory_bytes: int
+    disk_bytes: int
+
+
+Stage = Literal["loading", "teaching", "training", "evaluating", "exporting", "uploading"]
+"""Where a running job is. `teaching` prepares the teacher: fine-tuning it, caching its logits."""
+EventType = Literal["status", "log", "done"]
+Level = Literal["info", "warning", "error"]
