@@ -235,10 +235,12 @@ class WorkerLost(JobFailed):
 
 
 class TrainingKilled(JobFailed):
-    """The training process died without a word: a signal (segmentation fault, the kernel's memory killer) or an exit."""
+    """The training process died without a word: a signal (segmentation fault, out of memory) or an exit."""
 
     code, title, blame = "training_killed", "Training process died", "platform"
-    hint = "The last log lines are at GET /v1/jobs/{id}/logs; POST /v1/jobs/{id}/retry continues from the last checkpoint."
+    hint = (
+        "The last log lines are at GET /v1/jobs/{id}/logs; POST /v1/jobs/{id}/retry continues from the last checkpoint."
+    )
 
     def __str__(self) -> str:
         how, last_lines = self.args

@@ -12,7 +12,6 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainSerializer,
     StringConstraints,
-    ValidationInfo,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -23,6 +22,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Layer = Annotated[int, Field(strict=True, ge=0, le=1000)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -32,7 +32,9 @@ Scalar = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True
 
 def not_available(what: str, instead: str) -> PydanticCustomError:
     """The answer to a part of the contract that is not built yet: said, never ignored."""
-    return PydanticCustomError("not_available", "{what} is not available yet. {instead}", {"what": what, "instead": instead})
+    return PydanticCustomError(
+        "not_available", "{what} is not available yet. {instead}", {"what": what, "instead": instead}
+    )
 
 
 def _no_dots(reference: str) -> str:
@@ -114,9 +116,9 @@ Teachers = Annotated[
 
 
 class FromTeacherSpec(Frozen):
-    """A student made of copies of the teacher's layers, as DistilBERT is (Sanh et al. 2019, arXiv:1910.01108 section 3)."""
+    """A student made of copies of the teacher's layers, as DistilBERT is (Sanh et al. 2019, arXiv:1910.01108, 3)."""
 
-    layers: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=1000)], ...], Field(min_length=1, max_length=200)]
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1, max_length=200)]
 
 
 class LoraSpec(Frozen):
@@ -216,9 +218,9 @@ class HiddenSpec(Frozen):
 
     type: Literal["cosine", "mse"] = "cosine"
     weight: Positive = 1.0
-    layers: Annotated[
-        tuple[tuple[Annotated[int, Field(strict=True, ge=0)], Annotated[int, Field(strict=True, ge=0)]], ...], Field(min_length=1)
-    ] | None = Field(None, description="Pairs [teacher layer, student layer]; null: spread evenly, last on last.")
+    layers: Annotated[tuple[tuple[Layer, Layer], ...], Field(min_length=1)] | None = Field(
+        None, description="Pairs [teacher layer, student layer]; null: spread evenly, last on last."
+    )
 
 
 Divergence = Literal["forward_kl", "reverse_kl", "jsd", "tvd", "mse"]
@@ -331,15 +333,19 @@ class JobSpec(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _generation_later(cls, written: Any, info: ValidationInfo) -> Any:
+    def _generation_later(cls, written: Any) -> Any:
         if isinstance(written, dict) and written.get("task") in ("text-generation", "image-classification"):
             raise not_available(f"task {written['task']}", "Use task text-classification.")
         return written
 
     @property
     def loss_formula(self) -> str:
-        """The loss in words that the API echoes; shared/design "The loss, stated once"."""
-        names = {"forward_kl": "KL(teacher||student)", "reverse_kl": "KL(student||teacher)", "jsd": "JSD_beta(teacher,student)"}
-        divergence = names.get(self.method.divergence, f"{self.method.divergence.upper()}(teacher,student)")
+        """The loss in words, echoed by the API (Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2)."""
+        kl = {
+            "forward_kl": "KL(teacher||student)",
+            "reverse_kl": "KL(student||teacher)",
+            "jsd": "JSD_beta(teacher,student)",
+        }
+        divergence = kl.get(self.method.divergence, f"{self.method.divergence.upper()}(teacher,student)")
         hidden = f"+{self.method.hidden.weight:g}*hidden_{self.method.hidden.type}" if self.method.hidden else ""
         return f"alpha*T^2*{divergence}+(1-alpha)*CE{hidden}"

@@ -1,0 +1,51 @@
+"""Data sets: rows that the service writes and a worker reads."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.blobs import Stored
+from core.errors import DatasetInUse, DatasetNotFound
+from core.jobs import active_job_using
+from core.pages import Cursor, Page, page_of
+from core.tables import Dataset
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """One owner's data sets."""
+
+    session: Session
+    owner: str
+
+    def add(self, dataset: Dataset) -> Dataset:
+        assert dataset.owner == self.owner
+        self.session.add(dataset)
+        self.session.flush()
+        self.session.refresh(dataset)
+        return dataset
+
+    def get(self, dataset_id: str) -> Dataset:
+        """Return the data set. Raises DatasetNotFound, also for another owner's."""
+        query = select(Dataset).where(Dataset.id == dataset_id, Dataset.owner == self.owner)
+        dataset = self.session.scalars(query).one_or_none()
+        if dataset is None:
+            raise DatasetNotFound(dataset_id)
+        return dataset
+
+    def page(self, cursor: Cursor) -> Page[Dataset]:
+        return page_of(self.session, select(Dataset).where(Dataset.owner == self.owner), Dataset, cursor)
+
+    def delete(self, dataset_id: str) -> None:
+        """Forget a data set that no active job needs. The caller commits, then deletes the blobs below it."""
+        dataset = self.get(dataset_id)
+        job_id = active_job_using(self.session, dataset_id=dataset_id)
+        if job_id is not None:
+            raise DatasetInUse(dataset_id, job_id)
+        self.session.delete(dataset)
+
+
+def examples_blob(dataset: Dataset) -> Stored:
+    """The typed examples, as a worker fetches them."""
+    return Stored(dataset.examples_key, dataset.examples_bytes, dataset.examples_sha256)

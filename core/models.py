@@ -1,0 +1,54 @@
+"""Models: uploaded ones and students that jobs made."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from core.errors import ModelInUse, ModelNotFound
+from core.jobs import active_job_using
+from core.pages import Cursor, Page, page_of
+from core.tables import Model
+
+
+@dataclass(frozen=True)
+class Models:
+    """One owner's models."""
+
+    session: Session
+    owner: str
+
+    def add(self, model: Model) -> Model:
+        assert model.owner == self.owner
+        self.session.add(model)
+        self.session.flush()
+        self.session.refresh(model)
+        return model
+
+    def find(self, reference: str) -> Model | None:
+        """The model of that name or id, or the one that the job of that id made."""
+        named = or_(Model.name == reference, Model.id == reference, Model.job_id == reference)
+        # A name is looked for first: it is what the user chose.
+        query = (
+            select(Model).where(Model.owner == self.owner, named).order_by((Model.name == reference).desc()).limit(1)
+        )
+        return self.session.scalars(query).one_or_none()
+
+    def get(self, reference: str) -> Model:
+        """Return the model. Raises ModelNotFound, also for another owner's."""
+        model = self.find(reference)
+        if model is None:
+            raise ModelNotFound(reference)
+        return model
+
+    def page(self, cursor: Cursor) -> Page[Model]:
+        return page_of(self.session, select(Model).where(Model.owner == self.owner), Model, cursor)
+
+    def delete(self, reference: str) -> Model:
+        """Forget a model that no active job reads. The caller commits, then deletes the blobs below it."""
+        model = self.get(reference)
+        job_id = active_job_using(self.session, model_id=model.id)
+        if job_id is not None:
+            raise ModelInUse(reference, job_id)
+        self.session.delete(model)
+        return model

@@ -1,0 +1,77 @@
+"""What the operator sets, from environment variables that begin with DISTILL_. Everything has a default that works."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="DISTILL_", extra="ignore", frozen=True)
+
+    data: Path = Field(Path("distill-data"), description="Folder for everything that has no URL of its own.")
+    database_url: SecretStr | None = Field(
+        None, description="SQLite in the data folder when absent; postgresql+psycopg://… ."
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="redis://… ; `distill up` starts a Valkey of its own when absent."
+    )
+    storage_url: str | None = Field(
+        None, description="file://, s3://, gs:// or az://; a folder in the data folder when absent."
+    )
+
+    host: str = Field(
+        "127.0.0.1", description="Address that the service binds. Another than loopback needs an API key."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port that the service binds; 0 takes a free one.")
+    hub: bool = Field(True, description="Whether org/name may be fetched from the model hub.")
+    queues: str = Field("default", description="Queues that a worker serves, separated by commas.")
+    bootstrap_key: SecretStr | None = Field(
+        None,
+        description="An admin key (dk_…) stored at start-up when there is none yet; how a container gets its first.",
+    )
+
+    lease_seconds: float = Field(
+        60.0, gt=0, description="A running job without a sign of life for so long is taken back."
+    )
+    stall_seconds: float = Field(
+        1800.0, gt=0, description="A training that makes no step for so long gives up its lease."
+    )
+    sweep_seconds: float = Field(5.0, gt=0, description="How often the sweeper looks.")
+    republish_seconds: float = Field(60.0, gt=0, description="A job still queued after so long is published again.")
+    max_attempts: int = Field(
+        3, ge=1, description="How often a job may lose its worker before it fails as worker_lost."
+    )
+    cancel_grace_seconds: float = Field(
+        8.0, gt=0, description="How long a cancelled training may take to keep its checkpoint."
+    )
+    shutdown_grace_seconds: float = Field(25.0, gt=0, description="The same when the worker is told to stop.")
+
+    max_json_bytes: int = Field(1 << 20, ge=1, description="Largest JSON body.")
+    max_dataset_bytes: int = Field(2 << 30, ge=1, description="Largest data set upload.")
+    max_dataset_expanded_bytes: int = Field(8 << 30, ge=1, description="Largest data set once decompressed.")
+    max_line_bytes: int = Field(8 << 20, ge=1, description="Longest line of a data set.")
+    max_model_bytes: int = Field(20 << 30, ge=1, description="Largest model upload, packed.")
+    max_model_expanded_bytes: int = Field(40 << 30, ge=1, description="Largest model once unpacked.")
+    max_labels: int = Field(1000, ge=2, description="Most classes in one data set.")
+    max_log_bytes: int = Field(10 << 20, ge=1, description="The newest bytes of a job's log that are kept.")
+
+    @cached_property
+    def database(self) -> str:
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data.resolve() / 'distill.sqlite3'}"
+
+    @cached_property
+    def broker(self) -> str:
+        return self.broker_url.get_secret_value() if self.broker_url is not None else "redis://127.0.0.1:6379/0"
+
+    @cached_property
+    def storage(self) -> str:
+        return self.storage_url or (self.data.resolve() / "blobs").as_uri()
+
+    @cached_property
+    def work(self) -> Path:
+        """Scratch space of this machine: what it holds can be made again."""
+        return self.data.resolve() / "work"

@@ -1,0 +1,53 @@
+"""The device of this worker and the precision that it computes in."""
+
+import contextlib
+import os
+from typing import Literal
+
+import torch
+
+Precision = Literal["fp32", "bf16"]
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """Return what the report calls this device, such as "cpu (AMD EPYC, 2 threads)"."""
+    if torch.cuda.is_available():
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return f"cpu ({torch.cpu.get_capabilities().get('cpu_name') or 'unnamed'}, {torch.get_num_threads()} threads)"
+
+
+def has_native_bf16() -> bool:
+    """Tell whether bf16 is computed in hardware; where it is only emulated it is slower than fp32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def precision_of(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
+    if wanted == "auto":
+        return "bf16" if has_native_bf16() else "fp32"
+    return wanted
+
+
+def autocast(precision: Precision) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which a forward pass computes in `precision`; weights stay fp32."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device().type, dtype=torch.bfloat16)
+
+
+def be_deterministic() -> None:
+    """Make the same spec on the same machine give the same bytes.
+
+    Kernels without a deterministic form warn instead of failing. Filling fresh memory is switched off: it costs time and
+    only hides reads of uninitialised memory.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False

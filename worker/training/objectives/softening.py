@@ -1,0 +1,25 @@
+"""What every objective starts from: the kept rows, in float32, divided by the temperature.
+
+Legend: N kept rows, C classes or words of the vocabulary; `...` any leading dimensions (B, or B and T).
+"""
+
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+
+def kept_rows(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the rows [N, C] of `logits` [..., C] where `mask` [...] is True, as float32.
+
+    Rows are picked, not multiplied by zero: an infinity in a masked row cannot become NaN in the sum or in the gradient.
+    """
+    return logits[mask].float()
+
+
+def softened(logits: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """Return log-probabilities [N, C] of the kept rows at `temperature`."""
+    return log_softmax(kept_rows(logits, mask) / temperature, dim=-1)
+
+
+def kl_sum(log_p_NC: Tensor, log_q_NC: Tensor) -> Tensor:
+    """Return the sum over rows of KL(p || q), in nats, as a scalar."""
+    return (log_p_NC.exp() * (log_p_NC - log_q_NC).masked_fill(log_p_NC == float("-inf"), 0.0)).sum()
