@@ -1,9 +1,7 @@
 """Shared by all tests: the two kinds of database, a broker, and one rule: nothing reaches a network."""
 
 import os
-import tempfile
 
-os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 for name in [name for name in os.environ if name.startswith("DISTILL_")]:
