@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import obstore
+from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from core.errors import BlobDamaged, BlobMissing
+from core.errors import BlobDamaged, BlobMissing, DiskFull, StorageUnavailable
 
 CHUNK_BYTES = 1 << 20
 
@@ -36,17 +37,23 @@ class Blobs:
         self.store: ObjectStore = _open(url)
 
     def put(self, key: str, source: Path) -> Stored:
-        """Store a file; large ones go up in parts."""
+        """Store a file; large ones go up in parts. Raises DiskFull, StorageUnavailable."""
         digest = sha256_of(source)
-        obstore.put(self.store, key, source)
+        with _in_our_words(key):
+            obstore.put(self.store, key, source)
         return Stored(key, source.stat().st_size, digest)
 
     def size(self, key: str) -> int:
         """Bytes of a blob. Raises BlobMissing."""
-        try:
+        with _in_our_words(key):
             return int(obstore.head(self.store, key)["size"])
-        except FileNotFoundError:
-            raise BlobMissing(key) from None
+
+    def read(self, key: str, start: int, end: int) -> bytes:
+        """Return bytes [start, end) of a blob, unverified. Raises BlobMissing."""
+        if start >= end:
+            return b""
+        with _in_our_words(key):
+            return bytes(obstore.get_range(self.store, key, start=start, end=end))
 
     def stream(self, stored: Stored, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield bytes [start, end) of a blob.
@@ -75,10 +82,8 @@ class Blobs:
 
     def delete(self, key: str) -> None:
         """Delete one blob; one that is not there is no error."""
-        try:
+        with suppress(BlobMissing), _in_our_words(key):
             obstore.delete(self.store, key)
-        except FileNotFoundError:
-            return
 
     def delete_below(self, prefix: str) -> int:
         """Delete every blob below `prefix/`. Returns how many there were."""
@@ -95,12 +100,13 @@ class Blobs:
                 yield blob["path"], int(blob["size"])
 
     def check(self) -> None:
-        """Raise whatever the store raises when it cannot be reached."""
-        next(iter(obstore.list(self.store, prefix="readiness/", chunk_size=1)), None)
+        """Raise StorageUnavailable where the store cannot be reached."""
+        with _in_our_words(self.url):
+            next(iter(obstore.list(self.store, prefix="readiness/", chunk_size=1)), None)
 
     def _pieces(self, key: str, start: int, end: int) -> Iterator[bytes]:
         for first in range(start, end, CHUNK_BYTES):
-            yield bytes(obstore.get_range(self.store, key, start=first, end=min(end, first + CHUNK_BYTES)))
+            yield self.read(key, first, min(end, first + CHUNK_BYTES))
 
     def _hashed(self, stored: Stored) -> Iterator[bytes]:
         digest, held = hashlib.sha256(), b""
@@ -113,6 +119,20 @@ class Blobs:
             raise BlobDamaged(stored.key)
         if held:
             yield held
+
+
+@contextmanager
+def _in_our_words(key: str) -> Iterator[None]:
+    """Say a store's own errors as ours."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise BlobMissing(key) from None
+    except (ObstoreError, OSError) as error:
+        first_line = str(error).splitlines()[0]
+        if "No space left on device" in str(error):
+            raise DiskFull(f"no space left for '{key}'") from error
+        raise StorageUnavailable(f"'{key}': {first_line}") from error
 
 
 def _open(url: str) -> ObjectStore:
@@ -133,11 +153,3 @@ def _remove_empty_folders(store: ObjectStore, prefix: str) -> None:
         folder.rmdir()
     if root.is_dir():
         root.rmdir()
-
-
-Kind = Literal["datasets", "models", "jobs"]
-
-
-def folder_of(kind: Kind, owner_id: str) -> str:
-    """Where a data set's, a model's or a job's blobs lie."""
-    return f"{kind}/{owner_id}"

@@ -1,4 +1,4 @@
-"""Every error that a user can meet, as a small tree. `code` is a promise to API clients; classes may be renamed, codes never.
+"""Every error that a user can meet, as a small tree. `code` is a promise to clients: rename a class freely, a code never.
 
 An error takes raw arguments, so that it pickles, says what happened (`str`) and what to do next (`hint`).
 """
@@ -181,6 +181,13 @@ class LabelsDiffer(JobFailed):
         return f"teacher '{model}' does not know the label(s) {missing}; it knows {known}"
 
 
+class InputGone(JobFailed):
+    """A model or data set that the job was accepted with is not there any more."""
+
+    code, title, blame = "input_gone", "Model or data set gone", "user"
+    hint = "Upload it again and submit a new job."
+
+
 class TeacherHasNoHead(JobFailed):
     code, title, blame = "teacher_has_no_head", "Teacher is a bare encoder", "user"
     hint = 'Give the teacher a head by training it on the labels: "finetune": {"epochs": 2, "learning_rate": 5e-5}.'
@@ -214,7 +221,7 @@ class OutOfMemory(JobFailed):
 
 
 class DiskFull(JobFailed):
-    code, title, blame = "disk_full", "Disk full", "platform"
+    code, title, blame, status = "disk_full", "Disk full", "platform", 507
     hint = "The operator gives the data folder more space."
 
 
@@ -248,5 +255,5 @@ class TrainingKilled(JobFailed):
 
 
 class StorageUnavailable(JobFailed):
-    code, title, blame = "storage_unavailable", "Storage not reached", "platform"
+    code, title, blame, status = "storage_unavailable", "Storage not reached", "platform", 503
     hint = "The operator checks DISTILL_STORAGE_URL; POST /v1/jobs/{id}/retry continues from the last checkpoint."

@@ -78,11 +78,21 @@ class ClassResult(Part):
     f1: dict[str, float]
 
 
+class StudentFacts(Part):
+    """What the student is, for the list of models."""
+
+    architecture: str
+    """The transformers class, such as BertForSequenceClassification."""
+    layers: int | None
+    embedding_parameters: int
+
+
 class Report(Part):
     task: Literal["text-classification"]
     held_out: Literal["test", "validation"]
     examples: Examples
     labels: list[str]
+    student: StudentFacts
     teacher: Quality
     teachers: dict[str, Quality]
     """Each member of an ensemble; empty for a single teacher."""

@@ -9,6 +9,9 @@ from core.errors import Blame
 RUN_JOB = "distill.run_job"
 """The broker's only message: RUN_JOB with a job id. Its queue is the job's `resources.queue`."""
 
+NOT_CLAIMED = 75
+"""Exit code of a training process that found its job already taken."""
+
 
 class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())

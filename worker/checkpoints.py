@@ -1,0 +1,133 @@
+"""Checkpoints between a work folder and storage. The newest two of each phase are kept."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import delete, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from core import leases
+from core.artifacts import checkpoints_of
+from core.blobs import Blobs, Stored
+from core.database import Database
+from core.errors import BlobDamaged, BlobMissing, StorageUnavailable
+from core.events import record_event
+from core.ids import make_id
+from core.leases import Lease
+from core.tables import Checkpoint
+
+log = structlog.get_logger()
+
+KEPT_PER_PHASE = 2
+TRIES = 6
+
+
+def checkpoint_folder(job_id: str, checkpoint_id: str) -> str:
+    """Where a checkpoint's blobs lie."""
+    return f"jobs/{job_id}/checkpoints/{checkpoint_id}"
+
+
+def keep_checkpoint(
+    database: Database,
+    blobs: Blobs,
+    lease: Lease,
+    attempt: int,
+    phase: str,
+    step: int,
+    folder: Path,
+    metrics: Mapping[str, float],
+) -> bool:
+    """Store a checkpoint, then its row: it is there whole or not at all. Returns False if the lease is lost."""
+    checkpoint_id = make_id("ckpt")
+    files = put_folder(blobs, checkpoint_folder(lease.job_id, checkpoint_id), folder)
+    row = Checkpoint(
+        id=checkpoint_id,
+        job_id=lease.job_id,
+        phase=phase,
+        step=step,
+        attempt=attempt,
+        metrics=dict(metrics),
+        bytes=sum(file["bytes"] for file in files),
+        files=files,
+    )
+    outdated = _write_row(database, lease, row)
+    if outdated is None:
+        blobs.delete_below(checkpoint_folder(lease.job_id, checkpoint_id))
+        return False
+    for checkpoint_id in outdated:
+        blobs.delete_below(checkpoint_folder(lease.job_id, checkpoint_id))
+    return True
+
+
+def put_folder(blobs: Blobs, key: str, folder: Path) -> list[dict[str, Any]]:
+    """Store every file below `folder`; returns path, bytes and sha256 of each. Raises StorageUnavailable."""
+    files = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        relative = path.relative_to(folder).as_posix()
+        stored = put_patiently(blobs, f"{key}/{relative}", path)
+        files.append({"path": relative, "bytes": stored.bytes, "sha256": stored.sha256})
+    return files
+
+
+def put_patiently(blobs: Blobs, key: str, path: Path) -> Stored:
+    """Store a file, trying again for about a minute. Raises StorageUnavailable; DiskFull at once."""
+    for attempt in range(TRIES):
+        try:
+            return blobs.put(key, path)
+        except StorageUnavailable as error:
+            log.warning("storage put off", key=key, reason=str(error))
+            time.sleep(2**attempt)
+    return blobs.put(key, path)
+
+
+def restore_checkpoints(database: Database, blobs: Blobs, job_id: str, folder: Path) -> None:
+    """Put the newest checkpoints of an earlier attempt into `folder/<phase>/checkpoint-<step>`.
+
+    A damaged one is passed over with an event; the older one is used, or training starts anew.
+    """
+    with database.read() as session:
+        checkpoints = checkpoints_of(session, job_id)
+    for checkpoint in checkpoints:
+        target = folder / checkpoint.phase / f"checkpoint-{checkpoint.step}"
+        try:
+            for file in checkpoint.files:
+                key = f"{checkpoint_folder(job_id, checkpoint.id)}/{file['path']}"
+                blobs.fetch(Stored(key, file["bytes"], file["sha256"]), target / file["path"])
+        except (BlobDamaged, BlobMissing) as damage:
+            shutil.rmtree(target, ignore_errors=True)
+            with database.write() as session:
+                message = f"Checkpoint of step {checkpoint.step} ({checkpoint.phase}) cannot be used: {damage}"
+                record_event(session, job_id, message, level="warning")
+                session.commit()
+
+
+def _write_row(database: Database, lease: Lease, row: Checkpoint) -> list[str] | None:
+    """Insert the row and forget the outdated ones, whose ids are returned; None if the lease is lost."""
+    deadline = time.monotonic() + lease.seconds
+    while True:
+        try:
+            with database.write() as session:
+                if leases.renew(session, lease, {}) is None:
+                    return None
+                session.merge(row)
+                session.flush()
+                outdated = _forget_outdated(session, row)
+                session.commit()
+                return outdated
+        except DBAPIError:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(1)
+
+
+def _forget_outdated(session: Session, newest: Checkpoint) -> list[str]:
+    query = select(Checkpoint.id).where(Checkpoint.job_id == newest.job_id, Checkpoint.phase == newest.phase)
+    ids = session.scalars(query.order_by(Checkpoint.id.desc()).offset(KEPT_PER_PHASE)).all()
+    if ids:
+        session.execute(delete(Checkpoint).where(Checkpoint.id.in_(ids)))
+    return list(ids)

@@ -1,0 +1,187 @@
+"""Below the process wall: `python -m worker.run JOB_ID` claims a job, trains it, stores what comes out, finishes it."""
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from core import leases
+from core.blobs import Blobs
+from core.database import Database
+from core.errors import DiskFull, DistillError, JobFailed, OutOfMemory, TimeLimitReached
+from core.leases import Lease
+from core.settings import Settings
+from core.spec import JobSpec
+from core.tables import Job
+from core.wire import NOT_CLAIMED, JobError
+from worker.checkpoints import restore_checkpoints
+from worker.recorder import Recorder
+from worker.training.observer import Stopped, stop_if_asked
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    job_id = sys.argv[1]
+    token, _, worker = sys.stdin.readline().strip().partition(" ")
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    settings = Settings()
+    database, blobs = Database(settings.database), Blobs(settings.storage)
+    lease = Lease(job_id, token, worker, settings.lease_seconds)
+    with database.write() as session:
+        job = leases.claim(session, lease)
+        session.commit()
+    if job is None:
+        return NOT_CLAIMED
+    folder = settings.work / job_id
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        run(database, blobs, settings, lease, job, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def run(database: Database, blobs: Blobs, settings: Settings, lease: Lease, job: Job, folder: Path) -> None:
+    """Train a claimed job and write how it ended: succeeded, failed, cancelled, or queued again."""
+    with Recorder(database, blobs, settings, lease, job) as recorder:
+        signal.signal(signal.SIGTERM, lambda *_: recorder.ask_to_stop("shutdown"))
+        try:
+            _train(database, blobs, settings, lease, job, folder, recorder)
+            return
+        except Stopped as stopped:
+            error = _settle_stop(database, lease, recorder, stopped, float(job.spec["resources"]["max_minutes"]))
+        except Exception as failure:  # noqa: BLE001 - whatever it is becomes the job's error; its trace goes to the log
+            traceback.print_exc(file=sys.stdout)
+            error = as_job_error(failure, recorder)
+    if error is not None:
+        _patiently(lease, lambda: _fail(database, recorder, lease, error))
+
+
+def _train(
+    database: Database,
+    blobs: Blobs,
+    settings: Settings,
+    lease: Lease,
+    job: Job,
+    folder: Path,
+    recorder: Recorder,
+) -> None:
+    recorder.stage("loading")
+    # Torch takes seconds to import. The claim and the heartbeat come first, so that the user sees the job running.
+    from worker.inputs import Gathered
+    from worker.results import Results
+    from worker.training.distil import Inputs, distil
+
+    spec = JobSpec.model_validate(job.spec)
+    gathered = Gathered(database, blobs, settings, job.owner, folder)
+    dataset, spec = gathered.dataset(spec)
+    teachers = tuple(
+        gathered.model(f"teacher-{place}", teacher.model, teacher.revision)
+        for place, teacher in enumerate(spec.teacher)
+    )
+    student = None
+    if spec.student.model is not None:
+        student = gathered.model("student", spec.student.model, spec.student.revision)
+    restore_checkpoints(database, blobs, job.id, folder)
+    stop_if_asked(recorder)
+    outcome = distil(Inputs(spec, folder, teachers, student, dataset, gathered.provenance), recorder)
+
+    recorder.stage("uploading")
+    results = Results(blobs, job)
+    results.upload(outcome.student)
+    try:
+        stop_if_asked(recorder)
+    except Stopped:
+        results.withdraw()
+        raise
+    _patiently(lease, recorder.flush)
+    _patiently(lease, lambda: results.finish(database, lease, outcome.report))
+
+
+def _settle_stop(
+    database: Database, lease: Lease, recorder: Recorder, stopped: Stopped, max_minutes: float
+) -> JobError | None:
+    """Write down a stop that somebody asked for; returns the error where it is one."""
+    if stopped.reason == "time_limit":
+        return as_job_error(TimeLimitReached(max_minutes), recorder)
+    if stopped.reason == "lease_lost":
+        log.warning("the lease is lost: another worker has the job, nothing is written")
+        return None
+    _patiently(lease, lambda: _give_back(database, recorder, lease))
+    return None
+
+
+def _give_back(database: Database, recorder: Recorder, lease: Lease) -> None:
+    recorder.flush()
+    with database.write() as session:
+        leases.give_back(session, lease, "Its worker was told to stop")
+        session.commit()
+
+
+def _fail(database: Database, recorder: Recorder, lease: Lease, error: JobError) -> None:
+    recorder.flush()
+    with database.write() as session:
+        if not leases.cancelled(session, lease):
+            leases.fail(session, lease, error)
+        session.commit()
+
+
+def as_job_error(failure: Exception, recorder: Recorder) -> JobError:
+    """Say any exception in the API's words."""
+    known = _known(failure)
+    blame = known.blame if isinstance(known, JobFailed) else "platform"
+    return JobError(
+        code=known.code,
+        message=str(known),
+        hint=known.hint,
+        stage=recorder.current_stage,
+        step=recorder.current_step,
+        blame=blame,
+    )
+
+
+def _known(failure: Exception) -> DistillError:
+    if isinstance(failure, DistillError):
+        return failure
+    if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+        return DiskFull(f"no space left on the worker's disk ({failure.filename or 'work folder'})")
+    if isinstance(failure, MemoryError):
+        return OutOfMemory("the worker has too little memory for this job")
+    first_line = (str(failure).strip().splitlines() or [""])[0]
+    return JobFailed(f"{type(failure).__name__}: {first_line}"[:1000])
+
+
+def _patiently(lease: Lease, write: Callable[[], object]) -> None:
+    """Write, waiting for a database that is away for as long as the lease; after that the sweep decides."""
+    deadline = time.monotonic() + lease.seconds
+    while True:
+        try:
+            write()
+            return
+        except DBAPIError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+def _die_with_parent() -> None:
+    """Our stdin ends when the worker does; then nobody waits for us."""
+    while sys.stdin.buffer.read(1024):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Above the process wall: starts one training child per job, and sees that it ends."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from core import leases
+from core.blobs import Blobs
+from core.database import Database
+from core.errors import TrainingKilled
+from core.leases import Lease
+from core.lifecycle import HELD, JobStatus
+from core.settings import Settings
+from core.tables import Job
+from core.wire import NOT_CLAIMED, JobError
+from worker.job_log import JobLog
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+SETTLE_SECONDS = 60.0
+# Somebody outside ended the child: the job is as good as before and may be tried again.
+FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+@dataclass
+class Supervisor:
+    database: Database
+    blobs: Blobs
+    settings: Settings
+    worker: str
+    should_stop: threading.Event = field(default_factory=threading.Event)
+    current: set[str] = field(default_factory=set)
+
+    def run(self, job_id: str) -> bool:
+        """Run a job in a child until that ends. Returns False when another worker had it already."""
+        if self.should_stop.is_set():
+            return True
+        lease = Lease(job_id, secrets.token_hex(16), self.worker, self.settings.lease_seconds)
+        child = self._start(lease)
+        assert child.stdout is not None
+        job_log = JobLog(child.stdout, self.blobs, job_id, self.settings.work, self.settings.max_log_bytes)
+        self.current.add(job_id)
+        try:
+            code = self._wait(child, lease)
+        finally:
+            self.current.discard(job_id)
+            _end(child)
+            job_log.close()
+        if code == NOT_CLAIMED:
+            return False
+        self._settle(lease, code, job_log.last_lines())
+        return True
+
+    def _start(self, lease: Lease) -> subprocess.Popen[bytes]:
+        """The child is a new interpreter in a session of its own: forking after torch has worked hangs.
+
+        Its stdin brings the lease's token and then stays open for as long as we live; its end tells the child that we
+        do not.
+        """
+        child = subprocess.Popen(
+            [sys.executable, "-m", "worker.run", lease.job_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true", "PYTHONUNBUFFERED": "1"},
+        )
+        assert child.stdin is not None
+        try:
+            child.stdin.write(f"{lease.token} {lease.worker}\n".encode())
+            child.stdin.flush()
+        except BrokenPipeError:
+            log.warning("the training process ended before it read its lease", job_id=lease.job_id)
+        return child
+
+    def _wait(self, child: subprocess.Popen[bytes], lease: Lease) -> int:
+        """Wait for the child; end it when it has outlived a cancel, a shutdown or its lease."""
+        deadline: float | None = None
+        claimed = False
+        while True:
+            try:
+                return child.wait(LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                status = self._held_status(lease)
+            claimed = claimed or status is not None
+            grace = self._grace_seconds(child, status, claimed)
+            if grace is not None and deadline is None:
+                deadline = time.monotonic() + grace
+            if deadline is not None and time.monotonic() > deadline:
+                log.warning("killing the training process", job_id=lease.job_id)
+                _end(child)
+
+    def _grace_seconds(self, child: subprocess.Popen[bytes], status: str | None, claimed: bool) -> float | None:
+        """How long the child may still live, or None where nothing asks it to end."""
+        if self.should_stop.is_set():
+            child.send_signal(signal.SIGTERM)
+            return self.settings.shutdown_grace_seconds
+        lost_or_finished = claimed and status is None
+        return self.settings.cancel_grace_seconds if lost_or_finished or status == JobStatus.CANCELLING else None
+
+    def _held_status(self, lease: Lease) -> str | None:
+        """The status of the job while our lease stands in its row, None otherwise."""
+        try:
+            with self.database.read() as session:
+                job = session.get(Job, lease.job_id)
+        except DBAPIError:
+            # Nothing is known, so nothing has changed; the lease itself decides when the database is back.
+            return JobStatus.RUNNING
+        return job.status if job is not None and job.lease_token == lease.token else None
+
+    def _settle(self, lease: Lease, code: int, last_lines: str) -> None:
+        """Write down how a child ended that could not do so itself. If the database stays away, the sweep will."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            try:
+                return self._settle_once(lease, code, last_lines)
+            except DBAPIError:
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(1)
+
+    def _settle_once(self, lease: Lease, code: int, last_lines: str) -> None:
+        with self.database.write() as session:
+            job = session.get(Job, lease.job_id)
+            if job is None or job.status not in HELD or job.lease_token != lease.token:
+                return
+            killed = TrainingKilled(_how(code), last_lines)
+            if leases.cancelled(session, lease):
+                pass
+            elif -code in FROM_OUTSIDE:
+                leases.lost(session, lease, f"{killed}"[:1].upper() + f"{killed}"[1:], self.settings.max_attempts)
+            else:
+                error = JobError(
+                    code=killed.code, message=str(killed), hint=killed.hint, stage=job.stage, blame=killed.blame
+                )
+                leases.fail(session, lease, error)
+            session.commit()
+            log.warning("training process ended", job_id=lease.job_id, how=_how(code))
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and all that it started; it leads a process group of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    if child.stdin is not None:
+        with suppress(BrokenPipeError):
+            child.stdin.close()
