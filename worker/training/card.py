@@ -1,0 +1,57 @@
+"""The student's model card, as model hubs read it."""
+
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from core.report import Report
+from core.spec import JobSpec
+from worker.training.words import QUALITY_ROWS, models_of
+
+INERT = str.maketrans({"<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "[": "\\[", "]": "\\]", "\n": " ", "\r": " "})
+
+
+def inert(text: object) -> str:
+    """Return text that Markdown shows as it is: no markup, link or table cell can come out of a label or a name."""
+    return str(text).translate(INERT)
+
+
+def model_card(spec: JobSpec, report: Report) -> str:
+    """Return README.md: the card's metadata, the verdict, the table and how to load the student."""
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["knowledge-distillation", "text-classification"],
+        base_model=[teacher.model for teacher in spec.teacher],
+        model_name=spec.output.model or spec.name or "distilled-student",
+        eval_results=_results(spec, report),
+    )
+    environment = Environment(
+        loader=PackageLoader("worker.training"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,  # noqa: S701 - Markdown: `inert` escapes
+    )
+    environment.filters["inert"] = inert
+    body = environment.get_template("card.md").render(
+        spec=spec, report=report, models=models_of(report), rows=QUALITY_ROWS, name=data.model_name
+    )
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
+
+
+def _results(spec: JobSpec, report: Report) -> list[EvalResult]:
+    after = report.student_after
+    measured: dict[str, Any] = {"accuracy": after.accuracy, "f1": after.macro_f1, "agreement": after.agreement}
+    return [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=spec.dataset.id,
+            dataset_name=spec.dataset.id,
+            dataset_split=report.held_out,
+            metric_type=name,
+            metric_value=round(value, 6),
+        )
+        for name, value in measured.items()
+        if value is not None
+    ]

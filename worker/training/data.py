@@ -1,0 +1,139 @@
+"""The data set: from a Parquet file to labels, parts and texts that stay on disk."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from core.errors import DatasetUnusable
+from core.spec import DatasetSpec
+from worker.training.labels import by_number_or_name
+from worker.training.split import PARTS, Parts, drawn, named
+
+Rows = NDArray[np.int64]
+UNLABELLED = -1
+READ_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All examples that have a text; `codes` indexes `names`, UNLABELLED where there is no label."""
+
+    path: Path
+    rows: Rows
+    """Where each example stands in the file."""
+    names: list[str]
+    codes: Rows
+    parts: Parts
+    without_text: int
+    text: str
+    text_pair: str | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labelled_train(self) -> Rows:
+        train = self.parts.train
+        return train[self.codes[train] != UNLABELLED]
+
+    def texts(self) -> Iterator[tuple[list[str], list[str] | None]]:
+        """Yield the texts (and their pairs) in order, some thousands at a time."""
+        wanted = np.zeros(pq.read_metadata(self.path).num_rows, dtype=bool)
+        wanted[self.rows] = True
+        columns = [self.text] if self.text_pair is None else list(dict.fromkeys([self.text, self.text_pair]))
+        start = 0
+        for batch in pq.ParquetFile(self.path, memory_map=True).iter_batches(READ_ROWS, columns=columns):
+            kept = batch.filter(pa.array(wanted[start : start + len(batch)]))
+            start += len(batch)
+            if len(kept):
+                yield (
+                    _as_texts(kept.column(self.text)),
+                    _as_texts(kept.column(self.text_pair)) if self.text_pair else None,
+                )
+
+
+def read(path: Path, spec: DatasetSpec, seed: int) -> Examples:
+    """Read what training needs to know of a data set; the texts themselves stay in the file.
+
+    Raises:
+        DatasetUnusable: a column is missing, or what is left cannot be learned from.
+    """
+    columns = spec.columns
+    file = pq.ParquetFile(path, memory_map=True)
+    _check_columns(file.schema_arrow.names, spec)
+    rows = _with_text(file, columns.text)
+    if spec.max_examples is not None and spec.max_examples < len(rows):
+        rows = np.sort(np.random.default_rng([seed, 1]).permutation(rows)[: spec.max_examples])
+    if not len(rows):
+        raise DatasetUnusable(f"no example has a text in column '{columns.text}'")
+    names, codes = _labels(file, columns.label, rows)
+    if columns.split is not None:
+        parts = named(_as_labels(file.read([columns.split]).column(columns.split)).take(pa.array(rows)).to_pylist())
+    else:
+        parts = drawn(codes, spec.validation, spec.test, seed)
+    examples = Examples(
+        path, rows, names, codes, parts, file.metadata.num_rows - len(rows), columns.text, columns.text_pair
+    )
+    _check_parts(examples)
+    return examples
+
+
+def _check_columns(present: list[str], spec: DatasetSpec) -> None:
+    columns = spec.columns
+    for column in (columns.text, columns.text_pair, columns.split):
+        if column is not None and column not in present:
+            raise DatasetUnusable(f"the data set has no column '{column}'; it has {', '.join(present)}")
+
+
+def _with_text(file: pq.ParquetFile, column: str) -> Rows:
+    found = []
+    start = 0
+    for batch in file.iter_batches(READ_ROWS, columns=[column]):
+        texts = np.array([bool(text.strip()) for text in _as_texts(batch.column(column))], dtype=bool)
+        found.append(np.flatnonzero(texts) + start)
+        start += len(batch)
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def _as_texts(column: Any) -> list[str]:
+    return ["" if value is None else str(value) for value in column.to_pylist()]
+
+
+def _as_labels(column: pa.ChunkedArray) -> pa.Array:
+    """Return labels as strings: null, empty and not-a-number are none; 1.0 from a column with gaps is 1 again."""
+    names = [None if value is None or value != value else value for value in column.to_pylist()]
+    if pa.types.is_floating(column.type) and all(value is None or float(value).is_integer() for value in names):
+        names = [None if value is None else int(value) for value in names]
+    return pa.array([None if value is None or not str(value).strip() else str(value) for value in names], pa.string())
+
+
+def _labels(file: pq.ParquetFile, column: str, rows: Rows) -> tuple[list[str], Rows]:
+    if column not in file.schema_arrow.names:
+        return [], np.full(len(rows), UNLABELLED, dtype=np.int64)
+    labels = _as_labels(file.read([column]).column(column)).take(pa.array(rows))
+    names = by_number_or_name(pc.unique(labels.drop_null()).to_pylist())
+    place = {name: index for index, name in enumerate(names)}
+    codes = [UNLABELLED if label is None else place[label] for label in labels.to_pylist()]
+    return names, np.array(codes, dtype=np.int64)
+
+
+def _check_parts(examples: Examples) -> None:
+    parts, codes = examples.parts, examples.codes
+    if not len(parts.train):
+        raise DatasetUnusable("nothing is left to train on after validation and test are taken away")
+    if not len(parts.held_out):
+        raise DatasetUnusable("nothing is held out: give dataset.test or dataset.validation a share, or a split column")
+    if len(examples.names) == 1:
+        raise DatasetUnusable(f"all labels are '{examples.names[0]}': there is nothing to tell apart")
+    if examples.names and not (codes[parts.held_out] != UNLABELLED).any():
+        raise DatasetUnusable(f"no example of the {parts.held_out_name} part has a label, so nothing can be measured")
+
+
+__all__ = ["PARTS", "UNLABELLED", "Examples", "Rows", "read"]

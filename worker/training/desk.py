@@ -1,0 +1,87 @@
+"""What every part of one job needs at hand: spec, folder, observer, precision, the clock and the plan."""
+
+import logging
+import time
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from core.spec import JobSpec, TrainingSpec
+from core.wire import Stage
+from worker.training.data import Examples
+from worker.training.device import precision_of
+from worker.training.journey import READ_COST, TRAIN_COST, Journey
+from worker.training.models import parameter_count
+from worker.training.observer import Observer, stop_if_asked
+from worker.training.phase import steps_of
+
+log = logging.getLogger("distil")
+
+
+class Desk:
+    def __init__(self, spec: JobSpec, folder: Path, observer: Observer) -> None:
+        self.spec, self.folder, self.observer = spec, folder, observer
+        self.precision = precision_of(spec.training.precision)
+        self.journey = Journey(observer)
+        self._stages: list[tuple[str, float]] = []
+
+    @property
+    def weights(self) -> list[float]:
+        return [teacher.weight for teacher in self.spec.teacher]
+
+    def stage(self, stage: Stage) -> None:
+        """Begin a stage, unless the job is to stop."""
+        stop_if_asked(self.observer)
+        self._stages.append((stage, time.monotonic()))
+        self.observer.stage(stage)
+        log.info("stage: %s", stage)
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each stage so far, of this attempt."""
+        ends = [started for _, started in self._stages[1:]] + [time.monotonic()]
+        return {name: round(end - started, 3) for (name, started), end in zip(self._stages, ends, strict=True)}
+
+    def plan(
+        self, examples: Examples, teachers: list[PreTrainedModel], student: PreTrainedModel, no_baseline: str | None
+    ) -> None:
+        """Lay out the legs of the job with their work."""
+        settings = self.spec.training
+        for number, (wanted, model) in enumerate(zip(self.spec.teacher, teachers, strict=True)):
+            if wanted.finetune is not None:
+                steps = steps_of(finetune_settings(self.spec, number), len(examples.labelled_train))
+                self.journey.plan(
+                    f"teacher-{number}", TRAIN_COST * weight_of(model) * steps * settings.batch_size, steps
+                )
+        for number, model in enumerate(teachers):
+            self.journey.plan(f"reading-{number}", READ_COST * weight_of(model) * len(examples))
+        steps = steps_of(settings, len(examples.parts.train))
+        work = TRAIN_COST * weight_of(student) * steps * settings.batch_size * settings.gradient_accumulation
+        if self.spec.method.hidden is not None:
+            work += READ_COST * weight_of(teachers[0]) * steps * settings.batch_size * settings.gradient_accumulation
+        self.journey.plan("student", work, steps)
+        if no_baseline is None:
+            self.journey.plan("baseline", work, steps)
+        held_out = len(examples.parts.held_out)
+        self.journey.plan("evaluating", READ_COST * 3 * weight_of(student) * held_out)
+
+
+def finetune_settings(spec: JobSpec, number: int) -> TrainingSpec:
+    """Return the training settings for fine-tuning teacher `number`: the job's, with the teacher's epochs and learning rate."""
+    finetune = spec.teacher[number].finetune
+    if finetune is None:
+        raise ValueError(f"teacher {number} is not to be fine-tuned")
+    return spec.training.model_copy(
+        update={
+            "epochs": float(finetune.epochs),
+            "learning_rate": finetune.learning_rate,
+            "max_steps": None,
+            "early_stopping": None,
+        }
+    )
+
+
+def weight_of(model: PreTrainedModel) -> float:
+    """Return the parameters that every token meets, roughly: all but the embeddings, and a floor for the loop itself."""
+    embedded = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Embedding))
+    return parameter_count(model) - embedded + 200_000.0

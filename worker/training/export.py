@@ -1,0 +1,81 @@
+"""The student and everything that belongs to it, as one folder whose manifest names each file."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from core.report import Report
+from core.spec import JobSpec
+from worker.training.card import model_card
+from worker.training.checkpoints import files_below, sha256_of
+from worker.training.desk import Desk
+from worker.training.export_tokenizer import save_tokenizer
+from worker.training.page import report_page
+
+History = Sequence[Mapping[str, float]]
+
+
+def export(
+    desk: Desk,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    report: Report,
+    curves: Mapping[str, History],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Write every artifact into `<folder>/artifacts`, the manifest last, and return the folder."""
+    folder = desk.folder / "artifacts"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    save_student(model, tokenizer, folder)
+    _write(folder / "spec.json", spec_text(desk.spec))
+    _write(folder / "report.json", report.model_dump_json(indent=2))
+    _write(folder / "report.html", report_page(desk.spec, report, curves, provenance))
+    _write(folder / "README.md", model_card(desk.spec, report))
+    _write(folder / "MANIFEST.json", json.dumps(manifest(folder, desk.spec, provenance), indent=2, ensure_ascii=False))
+    return folder
+
+
+def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save a student so that transformers 5 and 4 both load it with their Auto classes."""
+    model.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    _write(path, json.dumps(for_both_versions(config), indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def for_both_versions(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with what version 4 looks for beside what version 5 writes: torch_dtype, and rope_theta at the top."""
+    both = {key: value for key, value in config.items() if key != "_name_or_path"}
+    if "dtype" in both:
+        both["torch_dtype"] = both["dtype"]
+    rope = both.get("rope_parameters")
+    if isinstance(rope, dict) and "rope_theta" in rope:
+        both["rope_theta"] = rope["rope_theta"]
+    return both
+
+
+def spec_text(spec: JobSpec) -> str:
+    """Return the spec with every default, the same text for the same spec."""
+    return json.dumps(spec.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def manifest(folder: Path, spec: JobSpec, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the list of files with sizes and hashes, and where the student came from."""
+    files = [
+        {"path": str(path.relative_to(folder)), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in files_below(folder)
+    ]
+    spec_hash = hashlib.sha256(spec_text(spec).encode()).hexdigest()
+    return {"files": files, "spec_sha256": spec_hash, "provenance": dict(provenance)}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")

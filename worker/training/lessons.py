@@ -1,0 +1,54 @@
+"""What a batch holds: the student's tokens, labels, the teacher's logits, and the teacher's tokens where it reads along.
+
+Legend: B examples, C classes, T positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from worker.training.data import Rows
+from worker.training.signal import Logits
+from worker.training.tokens import Encoded
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Lessons(Dataset[int]):
+    """A part of the data set as something to learn from. An item is the example's number; `collate` makes a batch of them."""
+
+    rows: Rows
+    encoded: Encoded
+    codes: Rows
+    """Class of every example of the data set, negative where it has no label."""
+    teacher: Logits | None = None
+    teacher_encoded: Encoded | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> int:
+        return int(self.rows[place])
+
+    @property
+    def labelled(self) -> Rows:
+        return self.rows[self.codes[self.rows] >= 0]
+
+    def collate(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return `texts` (as Encoded.batch), `labels` [B], `is_labelled` [B] and `teacher_logits` [B, C]."""
+        labels_B = torch.from_numpy(self.codes[np.asarray(rows)])
+        batch: dict[str, Any] = {
+            "texts": self.encoded.batch(rows),
+            "labels": labels_B.where(labels_B >= 0, IGNORED),
+            "is_labelled": labels_B >= 0,
+        }
+        if self.teacher is not None:
+            batch["teacher_logits"] = torch.from_numpy(np.asarray(self.teacher[np.asarray(rows)]))
+        if self.teacher_encoded is not None:
+            batch["teacher_texts"] = self.teacher_encoded.batch(rows)
+        return batch

@@ -1,0 +1,196 @@
+"""Loading models and tokenizers: safetensors only, no remote code, fp32 weights, every failure in words."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from core.errors import ModelUnreadable, OutOfMemory
+from worker.training.labels import class_names
+from worker.training.memory import is_out_of_memory
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase | None
+    fresh: frozenset[str]
+    """Names of parameters that the folder did not hold; they were drawn at random."""
+
+    @property
+    def has_head(self) -> bool:
+        return not any(name in self.fresh for name in head_parameters(self.model))
+
+    @property
+    def classes(self) -> list[str]:
+        return class_names(self.model.config.id2label or {})
+
+
+def load(folder: Path, name: str, seed: int, *, classes: list[str] | None = None, fresh_head: bool = False) -> Loaded:
+    """Load a sequence classifier, or an encoder with a head drawn from `seed` in the place of the one it lacks.
+
+    With `classes`, the head is made for them and the config says their names; with `fresh_head`, what head there was
+    is left behind.
+
+    Raises:
+        ModelUnreadable: the folder does not hold a model that can be loaded, in words.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        if classes is not None:
+            say_classes(config, classes)
+        set_seed(seed)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            attn_implementation=attention_of(config),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=classes is not None,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"model '{name}' does not fit into memory: {error}") from error
+        raise ModelUnreadable(name, _in_words(error)) from error
+    mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
+    fresh = frozenset(report["missing_keys"]) | mismatched
+    _check_body(model, fresh, name)
+    if fresh_head:
+        model, fresh = _with_fresh_head(model, seed), fresh | frozenset(head_parameters(model))
+    return Loaded(model.eval(), load_tokenizer(folder, name, required=False), fresh)
+
+
+def load_tokenizer(folder: Path, name: str, *, required: bool = True) -> PreTrainedTokenizerBase | None:
+    """Load the tokenizer of a folder; None where it has none and none is required.
+
+    Raises:
+        ModelUnreadable: there is one and it cannot be loaded, or a required one is missing.
+    """
+    if not any((folder / file).exists() for file in TOKENIZER_FILES):
+        if required:
+            raise ModelUnreadable(name, "its folder has no tokenizer")
+        return None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise ModelUnreadable(name, f"its tokenizer: {_in_words(error)}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return _checked(tokenizer)
+
+
+def _checked(tokenizer: Any) -> PreTrainedTokenizerBase:
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise TypeError(f"{type(tokenizer).__name__} is no text tokenizer")
+    return tokenizer
+
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+
+
+def attention_of(config: PretrainedConfig) -> str:
+    """Return "sdpa" where the architecture has it, else "eager"; never what the folder's config asks for."""
+    architecture = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+    return "sdpa" if getattr(architecture, "_supports_sdpa", False) else "eager"
+
+
+def say_classes(config: PretrainedConfig, classes: list[str]) -> None:
+    """Write the classes and their order into a config; its number of labels follows."""
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: index for index, name in enumerate(classes)}
+    config.problem_type = "single_label_classification"
+
+
+def body(model: PreTrainedModel) -> nn.Module:
+    """Return the encoder below the head."""
+    found = getattr(model, model.base_model_prefix, None)
+    return found if isinstance(found, nn.Module) else model
+
+
+def head_parameters(model: PreTrainedModel) -> list[str]:
+    """Return the names of the parameters outside the encoder."""
+    prefix = f"{model.base_model_prefix}."
+    return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+
+
+def head_modules(model: PreTrainedModel) -> list[str]:
+    """Return the names of the modules outside the encoder that have parameters."""
+    return [
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in module.parameters())
+    ]
+
+
+def parameter_count(model: nn.Module, *, trainable_only: bool = False) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """Return how many tokens the model's position embeddings reach, or None where they have no end.
+
+    Models that number positions from beyond the padding id (RoBERTa and its kin) lose those places.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return positions - module.padding_idx - 1
+    return positions
+
+
+def _with_fresh_head(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    set_seed(seed)
+    fresh = from_config(model.config)
+    body(fresh).load_state_dict(body(model).state_dict())
+    return fresh
+
+
+def from_config(config: PretrainedConfig) -> PreTrainedModel:
+    """Build a classifier with random weights from the present state of the random generator."""
+    model = AutoModelForSequenceClassification.from_config(
+        config, trust_remote_code=False, attn_implementation=attention_of(config), dtype=torch.float32
+    )
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(f"{type(model).__name__} is no transformers model")
+    return model
+
+
+def _check_body(model: PreTrainedModel, fresh: frozenset[str], name: str) -> None:
+    """A head, and the pooler before it, may be missing; a layer may not."""
+    prefix = f"{model.base_model_prefix}."
+    lost = sorted(key for key in fresh if key.startswith(prefix) and "pooler" not in key)
+    if lost:
+        raise ModelUnreadable(name, f"its weights lack {len(lost)} tensors that its config asks for, such as {lost[0]}")
+
+
+def _in_words(error: Exception) -> str:
+    """Return the first sentence of an error; folders of the worker are no business of the user."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"its config is not JSON: {error}"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:400]

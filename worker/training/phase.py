@@ -1,0 +1,207 @@
+"""One training from start to end: resumed where an earlier attempt stopped, with smaller micro-batches where memory asks."""
+
+import gc
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState, TrainingArguments
+
+from core.errors import LossDiverged, OutOfMemory
+from core.spec import EarlyStoppingSpec, TrainingSpec
+from worker.training.checkpoints import Checkpoint, newest
+from worker.training.device import Precision, device
+from worker.training.journey import Journey
+from worker.training.lessons import Lessons
+from worker.training.memory import is_out_of_memory
+from worker.training.observer import Observer, Stopped
+from worker.training.pupil import Pupil
+from worker.training.trainer import Aim, DistilTrainer, Measure
+from worker.training.watch import Watch
+
+MOST_HALVINGS = 3
+POINTS_IN_A_CURVE = 500
+EVALUATIONS, CHECKPOINTS = 10, 10
+STEPS_BETWEEN_CHECKPOINTS = 100
+
+
+@dataclass(frozen=True)
+class Phase:
+    """All that one training is made of. `pupil` makes it afresh, equal each time."""
+
+    name: str
+    folder: Path
+    pupil: Callable[[], Pupil]
+    tokenizer: PreTrainedTokenizerBase
+    lessons: Lessons
+    aim: Aim
+    settings: TrainingSpec
+    steps: int
+    precision: Precision
+    measure: Measure | None = None
+    early_stopping: EarlyStoppingSpec | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    model: PreTrainedModel
+    history: list[Mapping[str, float]]
+    steps: int
+
+
+def steps_of(settings: TrainingSpec, examples: int) -> int:
+    """Return the number of optimizer steps: `max_steps` where it is given, else `epochs` times the data."""
+    per_epoch = math.ceil(examples / (settings.batch_size * settings.gradient_accumulation))
+    return settings.max_steps or max(1, math.ceil(settings.epochs * per_epoch))
+
+
+def train(phase: Phase, observer: Observer, journey: Journey) -> Trained:
+    """Train, or finish what an earlier attempt began.
+
+    Raises:
+        Stopped: the observer asked for it; a checkpoint was kept.
+        LossDiverged: the loss is no number any more.
+        OutOfMemory: not even an eighth of the micro-batch fits.
+    """
+    micro_batch, accumulation = phase.settings.batch_size, phase.settings.gradient_accumulation
+    for halvings in range(MOST_HALVINGS + 1):
+        try:
+            return _attempt(phase, micro_batch, accumulation, observer, journey)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if micro_batch == 1 or halvings == MOST_HALVINGS:
+                raise OutOfMemory(_numbers(phase, micro_batch, error)) from error
+            smaller = largest_divisor(micro_batch)
+        observer.event(
+            f"{phase.name}: a micro-batch of {micro_batch} does not fit into memory; going on with {smaller} and "
+            f"{accumulation * micro_batch // smaller} of them per step, which gives the same steps.",
+            "warning",
+        )
+        micro_batch, accumulation = smaller, accumulation * micro_batch // smaller
+        _free_memory()
+    raise AssertionError("unreachable")
+
+
+def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observer, journey: Journey) -> Trained:
+    watch = Watch(
+        phase.name,
+        observer,
+        journey,
+        phase.early_stopping if phase.measure else None,
+        mixes_losses=0 < phase.aim.alpha < 1,
+    )
+    while True:
+        trainer = DistilTrainer(
+            phase.pupil(),
+            _arguments(phase, micro_batch, accumulation),
+            phase.lessons,
+            phase.aim,
+            phase.tokenizer,
+            phase.measure,
+            [watch],
+        )
+        watch.trainer = trainer
+        checkpoint = _checkpoint(phase, observer)
+        if checkpoint is None or _fits(trainer, checkpoint, phase, observer):
+            break
+    if checkpoint is not None:
+        journey.found(phase.name, checkpoint.step / phase.steps)
+    if checkpoint is not None and checkpoint.is_final:
+        state = TrainerState.load_from_json(str(checkpoint.folder / "trainer_state.json"))
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
+        state = trainer.state
+    if watch.stopped is not None:
+        raise Stopped(watch.stopped)
+    if watch.early_stopping is not None:
+        trainer.return_to_best()
+    journey.move(phase.name, 1.0)
+    return Trained(trainer.pupil.plain().eval(), list(state.log_history), state.global_step)
+
+
+def _checkpoint(phase: Phase, observer: Observer) -> Checkpoint | None:
+    checkpoint, broken = newest(phase.folder)
+    for name in broken:
+        observer.event(f"{phase.name}: {name} is damaged and was left out.", "warning")
+    if checkpoint is not None:
+        observer.event(f"{phase.name}: going on from step {checkpoint.step:,} of {phase.steps:,}.")
+    elif broken:
+        observer.event(f"{phase.name}: no checkpoint is whole; starting anew.", "warning")
+    return checkpoint
+
+
+def _fits(trainer: DistilTrainer, checkpoint: Checkpoint, phase: Phase, observer: Observer) -> bool:
+    """Load the checkpoint's weights; where they are not this model's, drop it and say so."""
+    try:
+        trainer.load_weights(checkpoint.folder)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
+        observer.event(
+            f"{phase.name}: {checkpoint.folder.name} cannot be loaded ({error}) and was left out.", "warning"
+        )
+        shutil.rmtree(checkpoint.folder)
+        return False
+    return True
+
+
+def _arguments(phase: Phase, micro_batch: int, accumulation: int) -> TrainingArguments:
+    settings = phase.settings
+    arguments = TrainingArguments(
+        output_dir=str(phase.folder),
+        max_steps=phase.steps,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if settings.scheduler == "constant" else settings.scheduler,
+        warmup_steps=math.ceil(settings.warmup_ratio * phase.steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm or 0.0,
+        optim="adamw_torch_fused",
+        seed=settings.seed,
+        bf16=phase.precision == "bf16",
+        use_cpu=device().type == "cpu",
+        logging_steps=max(1, math.ceil(phase.steps / POINTS_IN_A_CURVE)),
+        logging_nan_inf_filter=False,
+        eval_strategy="no" if phase.measure is None else "steps",
+        eval_steps=settings.evaluate_every_steps or math.ceil(phase.steps / EVALUATIONS),
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every_steps
+        or max(math.ceil(phase.steps / CHECKPOINTS), STEPS_BETWEEN_CHECKPOINTS),
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device().type == "cuda",
+    )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # one process trains on one device; replicas in threads are not wanted
+    return arguments
+
+
+def largest_divisor(count: int) -> int:
+    """Return the largest proper divisor of `count`: half of it where it is even."""
+    return next(count // smallest for smallest in range(2, count + 1) if count % smallest == 0)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if device().type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def _numbers(phase: Phase, micro_batch: int, error: BaseException) -> str:
+    parameters = sum(parameter.numel() for parameter in phase.pupil().parameters())
+    longest = int(phase.lessons.encoded.lengths[phase.lessons.rows].max())
+    return (
+        f"{phase.name} does not fit into memory: {parameters:,} parameters, micro-batches of {micro_batch} texts of up to "
+        f"{longest} tokens ({error})"
+    )
+
+
+__all__ = ["LossDiverged", "Phase", "Trained", "steps_of", "train"]

@@ -1,0 +1,62 @@
+"""Logits of a model for many texts, without gradients.
+
+Legend: B texts of a batch, C classes, R texts asked for.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from worker.training.data import Rows
+from worker.training.device import Precision, autocast, device
+from worker.training.memory import is_out_of_memory
+from worker.training.tokens import Encoded
+
+Pulse = Callable[[int], None]
+"""Called after each batch with the number of its texts."""
+
+
+def logits_of(
+    model: nn.Module, encoded: Encoded, rows: Rows, *, batch_size: int, precision: Precision, pulse: Pulse | None = None
+) -> NDArray[np.float32]:
+    """Return float32 logits [R, C] in the order of `rows`, read in batches of similar length, the longest first.
+
+    The mode of the model (training or not) is as before when this returns; no random number is drawn. A batch that does not fit
+    into memory is halved.
+    """
+    order = np.argsort(-encoded.lengths[rows], kind="stable")
+    out_RC: NDArray[np.float32] | None = None
+    was_training = model.training
+    model.eval()
+    try:
+        at = 0
+        while at < len(order):
+            places = order[at : at + batch_size]
+            try:
+                logits_BC = _forward(model, encoded, rows[places], precision)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or batch_size == 1:
+                    raise
+                batch_size = max(1, batch_size // 2)
+                continue
+            if out_RC is None:
+                out_RC = np.empty((len(rows), logits_BC.shape[1]), dtype=np.float32)
+            out_RC[places] = logits_BC
+            at += len(places)
+            if pulse is not None:
+                pulse(len(places))
+    finally:
+        model.train(was_training)
+    return out_RC if out_RC is not None else np.empty((0, 0), dtype=np.float32)
+
+
+@torch.inference_mode()
+def _forward(model: nn.Module, encoded: Encoded, rows: Rows, precision: Precision) -> NDArray[np.float32]:
+    texts = {name: tensor.to(device()) for name, tensor in encoded.batch(rows).items()}
+    with autocast(precision):
+        logits_BC = model(**texts).logits
+    found: NDArray[np.float32] = logits_BC.float().cpu().numpy()
+    return found

@@ -1,0 +1,220 @@
+"""Where students come from: a folder, copied layers of the teacher, or a config; and which of their parameters learn."""
+
+import copy
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from peft import LoraConfig, TaskType, get_peft_model
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from core.errors import JobFailed, StudentUnusable
+from core.spec import LoraSpec, StudentSpec
+from worker.training.labels import permutation_to
+from worker.training.models import (
+    Loaded,
+    body,
+    from_config,
+    head_modules,
+    head_parameters,
+    load,
+    load_tokenizer,
+    parameter_count,
+    say_classes,
+)
+
+MOST_PARAMETERS = 2_000_000_000
+MOST_LAYERS, MOST_WIDTH = 200, 32_768
+
+
+@dataclass(frozen=True)
+class Student:
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fresh: frozenset[str]
+    """Names of parameters that no checkpoint gave; they learn even where only the head does."""
+
+
+def build(spec: StudentSpec, folder: Path | None, teacher: Loaded, classes: list[str], seed: int) -> Student:
+    """Make the student as it is before it learns, the same for the same seed.
+
+    Copied layers are copied as the teacher is now: a teacher that is fine-tuned is fine-tuned before.
+
+    Raises:
+        StudentUnusable: the config or the layers make no model.
+        ModelUnreadable: the folder does not hold one.
+    """
+    if spec.config is not None:
+        return _from_config(spec, teacher, classes, seed)
+    if spec.from_teacher is not None:
+        return _from_teacher(spec.from_teacher.layers, teacher, seed)
+    if folder is None:
+        raise StudentUnusable("the student's folder was not given")
+    return _from_folder(folder, spec.model or "student", teacher, classes, seed)
+
+
+def _from_folder(folder: Path, name: str, teacher: Loaded, classes: list[str], seed: int) -> Student:
+    loaded = load(folder, name, seed)
+    order = permutation_to(loaded.classes, classes)
+    if order is None or not loaded.has_head:
+        loaded = load(folder, name, seed, classes=classes, fresh_head=True)
+    elif order != list(range(len(classes))):
+        permute_head(loaded.model, order)
+    say_classes(loaded.model.config, classes)
+    tokenizer = loaded.tokenizer or teacher.tokenizer or load_tokenizer(folder, name)
+    return Student(loaded.model, _required(tokenizer), loaded.fresh)
+
+
+def permute_head(model: PreTrainedModel, order: list[int]) -> None:
+    """Reorder the outputs of the head's last layer.
+
+    Raises:
+        StudentUnusable: the head has no last layer with one row per class.
+    """
+    last = [m for name in head_modules(model) for m in getattr(model, name).modules() if isinstance(m, nn.Linear)]
+    if not last or last[-1].out_features != len(order):
+        raise StudentUnusable(
+            "the student's head has other classes than the data set, in a form that cannot be reordered"
+        )
+    last[-1].weight.data = last[-1].weight.data[order].clone()
+    if last[-1].bias is not None:
+        last[-1].bias.data = last[-1].bias.data[order].clone()
+
+
+def _from_config(spec: StudentSpec, teacher: Loaded, classes: list[str], seed: int) -> Student:
+    tokenizer = _required(teacher.tokenizer)
+    written = dict(spec.config or {})
+    model_type = written.pop("model_type")
+    for key, value in written.items():
+        if isinstance(value, int) and not 0 <= value <= max(MOST_WIDTH, 10_000_000 if key == "vocab_size" else 0):
+            raise StudentUnusable(f"student.config.{key} is {value}")
+    tokens = {
+        "vocab_size": max(len(tokenizer), teacher.model.config.vocab_size),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    try:
+        config = AutoConfig.for_model(model_type, **{**tokens, **written})
+        say_classes(config, classes)
+        if getattr(config, "num_hidden_layers", 0) > MOST_LAYERS:
+            raise StudentUnusable(
+                f"student.config asks for {config.num_hidden_layers} layers; {MOST_LAYERS} is the most"
+            )
+        if config.vocab_size < len(tokenizer):
+            raise StudentUnusable(
+                f"student.config.vocab_size is {config.vocab_size}; the tokenizer has {len(tokenizer)} words"
+            )
+        _check_size(config)
+        set_seed(seed)
+        model = from_config(config)
+    except JobFailed:
+        raise
+    except Exception as error:
+        raise StudentUnusable(f"student.config makes no {model_type} classifier: {error}") from error
+    return Student(model.eval(), tokenizer, frozenset(name for name, _ in model.named_parameters()))
+
+
+def _check_size(config: object) -> None:
+    """A config is a few bytes and may ask for all memory there is: bound it before anything is allocated."""
+    import torch
+
+    with torch.device("meta"):
+        count = parameter_count(from_config(copy.deepcopy(config)))  # type: ignore[arg-type]
+    if count > MOST_PARAMETERS:
+        raise StudentUnusable(f"student.config asks for {count:,} parameters; {MOST_PARAMETERS:,} is the most")
+
+
+def _from_teacher(layers: tuple[int, ...], teacher: Loaded, seed: int) -> Student:
+    prefix, count = layer_list(teacher.model)
+    beyond = [layer for layer in layers if layer >= count]
+    if beyond:
+        raise StudentUnusable(f"the teacher has layers 0 to {count - 1}; there is no layer {beyond[0]}")
+    config = copy.deepcopy(teacher.model.config)
+    config.num_hidden_layers = len(layers)
+    if isinstance(getattr(config, "layer_types", None), list):
+        config.layer_types = [config.layer_types[layer] for layer in layers]
+    set_seed(seed)
+    model = from_config(config)
+    model.load_state_dict(_copied(teacher.model, prefix, layers))
+    return Student(model.eval(), _required(teacher.tokenizer), frozenset())
+
+
+def _copied(model: PreTrainedModel, prefix: str, layers: tuple[int, ...]) -> dict[str, object]:
+    """Return the teacher's weights under the names that they have in a model of just these layers."""
+    weights: dict[str, object] = {}
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(f"{prefix}."):
+            weights[name] = tensor
+            continue
+        number, _, rest = name.removeprefix(f"{prefix}.").partition(".")
+        for place, layer in enumerate(layers):
+            if layer == int(number):
+                weights[f"{prefix}.{place}.{rest}"] = tensor
+    return weights
+
+
+def layer_list(model: PreTrainedModel) -> tuple[str, int]:
+    """Return the name of the list of the model's layers, and how many they are.
+
+    Raises:
+        StudentUnusable: there is no such list (ALBERT shares one layer, for example).
+    """
+    count = getattr(model.config, "num_hidden_layers", None)
+    encoder = body(model)
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return f"{model.base_model_prefix}.{name}" if encoder is not model else name, len(module)
+    raise StudentUnusable(f"a teacher of type {model.config.model_type} has no list of layers to copy from")
+
+
+def _required(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+    if tokenizer is None:
+        raise StudentUnusable("neither the student nor the teacher has a tokenizer")
+    return tokenizer
+
+
+def mark_trainable(student: Student, spec: StudentSpec) -> None:
+    """Freeze all parameters that do not learn.
+
+    `head` is every parameter outside the encoder, and any that no checkpoint gave.
+
+    Raises:
+        StudentUnusable: no parameter's name matches the patterns.
+    """
+    names = [name for name, _ in student.model.named_parameters()]
+    if spec.trainable == "all":
+        learning = set(names)
+    elif spec.trainable == "head":
+        source_is_given = spec.config is None
+        learning = set(head_parameters(student.model)) | (set(student.fresh) if source_is_given else set())
+    else:
+        learning = {name for name in names if any(fnmatchcase(name, pattern) for pattern in spec.trainable)}
+    if not learning:
+        raise StudentUnusable(f"no parameter matches student.trainable; the first is called {names[0]}")
+    for name, parameter in student.model.named_parameters():
+        parameter.requires_grad_(name in learning)
+
+
+def with_lora(model: PreTrainedModel, spec: LoraSpec, seed: int) -> nn.Module:
+    """Wrap a copy of the model with low-rank adapters; its head trains too.
+
+    Raises:
+        StudentUnusable: no module matches target_modules.
+    """
+    targets: list[str] | str | None = list(spec.target_modules) if spec.target_modules else None
+    if targets is None and model.config.model_type not in KNOWN_TARGETS:
+        targets = "all-linear"
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=spec.r,
+        lora_alpha=spec.alpha,  # type: ignore[arg-type]
+        lora_dropout=spec.dropout,
+        target_modules=targets,
+        modules_to_save=head_modules(model),
+    )
+    set_seed(seed)
+    try:
+        return get_peft_model(copy.deepcopy(model), config)
+    except ValueError as error:
+        raise StudentUnusable(f"student.lora does not fit: {error}") from error

@@ -1,0 +1,237 @@
+"""The training loop is the library's; this says what the loss is, how it is divided, and what a checkpoint holds.
+
+Legend: B examples, C classes, T positions, D hidden width.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from core.errors import LossDiverged
+from worker.training.export_tokenizer import save_tokenizer
+from worker.training.lessons import IGNORED, Lessons
+from worker.training.objectives.registry import HiddenObjective, Objective
+from worker.training.order import LengthGroupedOrder
+from worker.training.pupil import Pupil
+
+Measure = Callable[[nn.Module], dict[str, float]]
+"""Metrics of a model on the validation part, by name."""
+
+EXTRA = "training_only.safetensors"
+BEST = "best.safetensors"
+DIVERGED_ABOVE = 1e4
+"""Nats per example: no loss of a model that still learns anything is near it."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is minimised: alpha * objective + (1 - alpha) * cross-entropy (+ weight * hidden)."""
+
+    alpha: float = 0.0
+    temperature: float = 1.0
+    objective: Objective | None = None
+    hidden: HiddenObjective | None = None
+    hidden_weight: float = 0.0
+    hidden_teacher: PreTrainedModel | None = None
+    is_same_reading: bool = True
+    """True where teacher and student cut texts into the same tokens, so that hidden states meet token by token."""
+
+    @property
+    def most(self) -> float:
+        return DIVERGED_ABOVE * max(1.0, self.temperature**2)
+
+
+class DistilTrainer(Trainer):
+    """transformers.Trainer with our loss. Sums are divided by the examples of the whole optimizer step (cross-entropy by the
+    labelled ones, the hidden term by tokens), so that accumulating k micro-batches of b is a batch of k * b."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        pupil: Pupil,
+        args: TrainingArguments,
+        lessons: Lessons,
+        aim: Aim,
+        tokenizer: PreTrainedTokenizerBase,
+        measure: Measure | None,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        self.pupil, self.lessons, self.aim, self.own_tokenizer, self.measure = pupil, lessons, aim, tokenizer, measure
+        self.sums: dict[str, float] = {}
+        self.best: dict[str, Tensor] | None = None
+        super().__init__(
+            model=pupil,
+            args=args,
+            data_collator=lessons.collate,
+            train_dataset=lessons,
+            eval_dataset=lessons if measure is not None else None,
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedOrder:
+        step_examples = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedOrder(self.lessons.encoded.lengths[self.lessons.rows], step_examples, self.args.seed)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """Return the micro-batches of one optimizer step and what their sums are divided by."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        counts = {
+            "examples": sum(len(batch["labels"]) for batch in batches),
+            "labelled": sum(int(batch["is_labelled"].sum()) for batch in batches),
+            "tokens": sum(int(batch["texts"]["attention_mask"].sum()) for batch in batches),
+        }
+        self._add("steps", 1)
+        self._add("labelled_steps", counts["labelled"] > 0)
+        return batches, counts
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        logits_BC, hidden = model(inputs["texts"])
+        logits_BC = logits_BC.float()
+        ce = cross_entropy(logits_BC, inputs["labels"], ignore_index=IGNORED, reduction="sum")
+        ce = ce / max(1, num_items_in_batch["labelled"])
+        loss = (1 - self.aim.alpha) * ce
+        parts = {"ce_loss": ce}
+        if self.aim.objective is not None:
+            every_B = torch.ones_like(inputs["is_labelled"])
+            teacher_BC = inputs["teacher_logits"]
+            kd = self.aim.objective(logits_BC, teacher_BC, every_B, temperature=self.aim.temperature)
+            parts["kd_loss"] = kd / num_items_in_batch["examples"]
+            loss = loss + self.aim.alpha * parts["kd_loss"]
+        if self.aim.hidden is not None:
+            parts["hidden_loss"] = self._hidden_loss(hidden, inputs, num_items_in_batch)
+            loss = loss + self.aim.hidden_weight * parts["hidden_loss"]
+        self._note(loss, parts)
+        return (loss, logits_BC) if return_outputs else loss
+
+    def _hidden_loss(self, hidden: list[Tensor], inputs: Mapping[str, Any], counts: dict[str, int]) -> Tensor:
+        """Mean over mapped layers and kept tokens. The teacher reads along: its hidden states for the whole data set are too large
+        to keep, unlike its logits."""
+        pupil, teacher, objective = self.pupil, self.aim.hidden_teacher, self.aim.hidden
+        if pupil.mapping is None or teacher is None or objective is None:
+            raise RuntimeError("a hidden objective needs a mapping and a teacher")
+        with torch.no_grad():
+            states = teacher(**inputs["teacher_texts"], output_hidden_states=True).hidden_states
+        mask_BT = inputs["texts"]["attention_mask"].bool()
+        if self.aim.is_same_reading:
+            pairs = [(own, states[at], mask_BT) for own, at in zip(hidden, pupil.mapping.teacher, strict=True)]
+            total: int = counts["tokens"]
+        else:
+            teacher_mask_BT = inputs["teacher_texts"]["attention_mask"].bool()
+            every_B = torch.ones(len(mask_BT), dtype=torch.bool, device=mask_BT.device)
+            pairs = [
+                (mean_over_tokens(own, mask_BT), mean_over_tokens(states[at], teacher_mask_BT), every_B)
+                for own, at in zip(hidden, pupil.mapping.teacher, strict=True)
+            ]
+            total = counts["examples"]
+        sums = [objective(own, theirs, mask) for own, theirs, mask in pairs]
+        return torch.stack(sums).sum() / (total * len(pairs))
+
+    def _note(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
+        value = loss.item()
+        if not math.isfinite(value) or abs(value) > self.aim.most:
+            raise LossDiverged(self.state.global_step + 1, value)
+        for name, part in parts.items():
+            self._add(name, part.item())
+
+    def _add(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the parts of the loss, as means over the steps since the last time; cross-entropy over steps with a label."""
+        if "loss" in logs and self.sums:
+            labelled_steps, steps = self.sums.pop("labelled_steps"), self.sums.pop("steps")
+            for name, total in self.sums.items():
+                over = labelled_steps if name == "ce_loss" else steps
+                if over:
+                    logs[name] = total / over
+            self.sums = {}
+        super().log(logs, start_time)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Measure the model on the validation part. No data loader is made and no random number drawn, so that evaluating
+        more or less often does not change what is learned."""
+        if self.measure is None:
+            return {}
+        found = {f"validation/{name}": value for name, value in self.measure(self.pupil.model).items()}
+        self.log(dict(found))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """A gradient that is not a number would make the weights so, one step before the loss shows it."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not math.isfinite(float(norm)):
+            raise LossDiverged(self.state.global_step + 1, float("nan"))
+        return norm
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write a folder that plain transformers loads, and beside it what only the training needs."""
+        folder = Path(output_dir or self.args.output_dir or ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.pupil.plain().save_pretrained(folder)
+        save_tokenizer(self.own_tokenizer, folder)
+        extra = self.pupil.extra_state
+        if extra:
+            save_file({name: tensor.contiguous() for name, tensor in extra.items()}, folder / EXTRA)
+        if self.best is not None:
+            save_file(self.best, folder / BEST)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self.load_weights(Path(resume_from_checkpoint))
+
+    def load_weights(self, folder: Path) -> None:
+        """Take the weights out of a checkpoint into the model in training."""
+        if (folder / EXTRA).exists():
+            self.pupil.load_state_dict(load_file(folder / EXTRA), strict=False)
+        if not self.pupil.has_adapters:
+            load_plain(self.pupil.model, folder)
+        if (folder / BEST).exists():
+            self.best = load_file(folder / BEST)
+
+    def keep_best(self) -> None:
+        """Remember the present weights as the best so far; checkpoints carry them."""
+        learning = [(name, parameter) for name, parameter in self.pupil.named_parameters() if parameter.requires_grad]
+        self.best = {name: parameter.detach().cpu().clone().contiguous() for name, parameter in learning}
+
+    def return_to_best(self) -> None:
+        if self.best is not None:
+            self.pupil.load_state_dict(self.best, strict=False)
+
+
+def load_plain(model: nn.Module, folder: Path) -> None:
+    """Load a checkpoint's tensors into a model; tied weights are saved once and fill both places."""
+    weights = load_file(folder / "model.safetensors")
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    shared = {id(tensor) for name, tensor in model.state_dict(keep_vars=True).items() if name in weights}
+    lost = [name for name in missing if id(model.state_dict(keep_vars=True)[name]) not in shared]
+    if lost or unexpected:
+        raise ValueError(f"the checkpoint's tensors are not the model's: {(lost + unexpected)[:3]}")
+
+
+def mean_over_tokens(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the mean hidden state [B, D] of each sequence's tokens."""
+    weights_BT1 = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
+    return (states_BTD * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1).clamp(min=1)

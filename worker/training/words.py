@@ -1,0 +1,48 @@
+"""The report's table in words, the same on the page and on the card."""
+
+from collections.abc import Callable
+
+from core.report import Quality, Report
+
+
+def share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def nats(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    """Return 4386178 as "4.4 M"."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.0f}"
+
+
+def bytes_(value: float) -> str:
+    return f"{count(value)}B" if value >= 1e3 else f"{value:.0f} B"
+
+
+QUALITY_ROWS: list[tuple[str, Callable[[Quality], str]]] = [
+    ("Accuracy", lambda q: share(q.accuracy)),
+    ("Macro F1", lambda q: share(q.macro_f1)),
+    ("Cross-entropy, nats", lambda q: nats(q.ce_loss)),
+    ("Agreement with teacher", lambda q: share(q.agreement)),
+    ("KL to teacher, nats", lambda q: nats(q.kl_to_teacher)),
+    ("Parameters", lambda q: count(q.parameters)),
+    ("Size of weights", lambda q: bytes_(q.bytes)),
+    ("Latency of one text", lambda q: f"{q.latency_ms:.1f} ms"),
+    ("Throughput", lambda q: f"{q.examples_per_second:,.0f} /s"),
+]
+
+
+def models_of(report: Report) -> list[tuple[str, Quality]]:
+    """Return the columns of the table, the teacher first."""
+    members = [(f"Teacher {name}", quality) for name, quality in report.teachers.items()]
+    columns = [("Teacher" if not members else "Teachers together", report.teacher), *members]
+    columns += [("Student before", report.student_before), ("Student", report.student_after)]
+    if report.baseline is not None:
+        columns.append(("Labels alone", report.baseline))
+    return columns
