@@ -1,4 +1,4 @@
-"""Every error that a user can meet, as a small tree. `code` is a promise to clients: rename a class freely, a code never.
+"""Every error that a user can meet, as a small tree. `code` is a promise to clients; classes may be renamed.
 
 An error takes raw arguments, so that it pickles, says what happened (`str`) and what to do next (`hint`).
 """

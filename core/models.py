@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, ModelNotFound
 from core.jobs import active_job_using
 from core.pages import Cursor, Page, page_of
-from core.tables import Model
+from core.tables import Artifact, Model
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,7 @@ class Models:
         job_id = active_job_using(self.session, model_id=model.id)
         if job_id is not None:
             raise ModelInUse(reference, job_id)
+        # A student's files are its job's artifacts too: they go with it, so that none is listed that cannot be read.
+        self.session.execute(delete(Artifact).where(Artifact.blob_key.startswith(f"models/{model.id}/", autoescape=True)))
         self.session.delete(model)
         return model

@@ -9,13 +9,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
     StringConstraints,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
@@ -45,6 +46,22 @@ def _no_dots(reference: str) -> str:
 
 ModelReference = Annotated[str, StringConstraints(pattern=REFERENCE), AfterValidator(_no_dots)]
 Name = Annotated[str, StringConstraints(pattern=NAME), AfterValidator(_no_dots)]
+
+
+class NotEmpty:
+    """At least one item. Unlike `min_length`, it adds no second fault where the only item is at fault itself."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(_at_least_one, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "minItems": 1}
+
+
+def _at_least_one(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not items:
+        raise PydanticCustomError("too_short", "at least one is needed")
+    return items
 
 
 class Frozen(BaseModel):
@@ -108,7 +125,8 @@ class _OneOrMany:
 
 Teachers = Annotated[
     tuple[TeacherSpec, ...],
-    Field(min_length=1, max_length=8),
+    Field(max_length=8),
+    NotEmpty(),
     BeforeValidator(_as_list),
     PlainSerializer(_one_or_many, when_used="json"),
     _OneOrMany(),
@@ -118,7 +136,7 @@ Teachers = Annotated[
 class FromTeacherSpec(Frozen):
     """A student made of copies of the teacher's layers, as DistilBERT is (Sanh et al. 2019, arXiv:1910.01108, 3)."""
 
-    layers: Annotated[tuple[Layer, ...], Field(min_length=1, max_length=200)]
+    layers: Annotated[tuple[Layer, ...], Field(max_length=200), NotEmpty()]
 
 
 class LoraSpec(Frozen):
@@ -127,7 +145,7 @@ class LoraSpec(Frozen):
     r: Annotated[Count, Field(le=1024)] = 8
     alpha: Positive = 16.0
     dropout: Annotated[NotNegative, Field(lt=1)] = 0.0
-    target_modules: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=64)] | None = None
+    target_modules: Annotated[tuple[ShortText, ...], Field(max_length=64), NotEmpty()] | None = None
 
 
 ConfigKey = Literal[
@@ -173,7 +191,7 @@ class StudentSpec(Nameable):
     config: dict[ConfigKey, Scalar] | None = Field(
         None, description="A transformers config for random weights; the first teacher's tokenizer is used."
     )
-    trainable: Literal["all", "head"] | Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=64)] = "all"
+    trainable: Literal["all", "head"] | Annotated[tuple[ShortText, ...], Field(max_length=64), NotEmpty()] = "all"
     lora: LoraSpec | None = None
 
     @model_validator(mode="after")
@@ -218,7 +236,7 @@ class HiddenSpec(Frozen):
 
     type: Literal["cosine", "mse"] = "cosine"
     weight: Positive = 1.0
-    layers: Annotated[tuple[tuple[Layer, Layer], ...], Field(min_length=1)] | None = Field(
+    layers: Annotated[tuple[tuple[Layer, Layer], ...], NotEmpty()] | None = Field(
         None, description="Pairs [teacher layer, student layer]; null: spread evenly, last on last."
     )
 

@@ -31,7 +31,14 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of a database runs on both, or on those that its mark `databases` names."""
+    if "database_url" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("databases")
+        metafunc.parametrize("database_url", mark.args if mark else ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database at the newest revision, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":

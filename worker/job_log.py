@@ -32,6 +32,7 @@ class JobLog:
     def close(self) -> None:
         """Wait for the pipe's end and store the whole."""
         self._reader.join(10)
+        self.pipe.close()
         self._done.set()
         self._uploader.join(10)
         self.upload()

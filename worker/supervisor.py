@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -38,6 +39,7 @@ class Supervisor:
     blobs: Blobs
     settings: Settings
     worker: str
+    child_command: Sequence[str] = (sys.executable, "-m", "worker.run")
     should_stop: threading.Event = field(default_factory=threading.Event)
     current: set[str] = field(default_factory=set)
 
@@ -68,7 +70,7 @@ class Supervisor:
         do not.
         """
         child = subprocess.Popen(
-            [sys.executable, "-m", "worker.run", lease.job_id],
+            [*self.child_command, lease.job_id],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,7 +5,6 @@ from celery import Celery
 
 from core import leases
 from core.database import Database
-from core.lifecycle import JobStatus
 from core.tables import Job
 from core.wire import RUN_JOB
 from worker.supervisor import Supervisor
@@ -23,13 +22,13 @@ def register(app: Celery, database: Database, supervisor: Supervisor) -> None:
 
 
 def answer_bell(database: Database, supervisor: Supervisor, job_id: object) -> None:
-    """Run the job whose turn it is in the queue of `job_id`. Anything but a queued job's id is logged and forgotten.
+    """Run the job whose turn it is in the queue of `job_id`. Anything but a job's id is logged and forgotten.
 
     Each queued job has a message of its own, so running another one first (priority, fairness between owners) leaves
-    this one to that one's message. A delivery that comes twice finds the job no longer queued.
+    this one to that one's message. A delivery that comes twice finds nothing queued, or starts a waiting job early.
     """
     queue = _queue_of(database, job_id)
-    if queue is None:
+    if queue is None or _next_in_line(database, queue) is None:
         log.info("nothing to run", job_id=str(job_id)[:100])
         return
     while (turn := _next_in_line(database, queue)) is not None:
@@ -43,7 +42,7 @@ def _queue_of(database: Database, job_id: object) -> str | None:
         return None
     with database.read() as session:
         job = session.get(Job, job_id)
-        return job.queue if job is not None and job.status == JobStatus.QUEUED else None
+        return job.queue if job is not None else None
 
 
 def _next_in_line(database: Database, queue: str) -> str | None:

@@ -1,0 +1,170 @@
+"""A child ends in every way that there is; the row says how."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core.blobs import Blobs
+from core.database import Database
+from core.jobs import Jobs
+from core.settings import Settings
+from tests.worker.conftest import OWNER, MakeJob, job_row
+from worker.job_log import log_key
+from worker.supervisor import Supervisor
+
+# Which database it is does not matter here; tests/core tries every write on both.
+pytestmark = pytest.mark.databases("sqlite")
+
+CHILD = """
+import os, signal, sys, time
+from core.database import Database
+from core.leases import Lease, claim
+from core.settings import Settings
+token, _, worker = sys.stdin.readline().strip().partition(" ")
+database = Database(Settings().database)
+with database.write() as session:
+    if claim(session, Lease(sys.argv[1], token, worker, 30)) is None:
+        sys.exit(75)
+    session.commit()
+print("training well", flush=True)
+"""
+
+
+@pytest.fixture
+def supervise(tmp_path: Path, settings: Settings, database: Database, blobs: Blobs, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """A supervisor whose children claim as worker/run does and then do as the test says."""
+    monkeypatch.setenv("DISTILL_DATABASE_URL", settings.database)
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+
+    def make(then: str, **changed: object) -> Supervisor:
+        script = tmp_path / "child.py"
+        script.write_text(CHILD + then)
+        chosen = settings.model_copy(update=changed)
+        return Supervisor(database, blobs, chosen, "worker-a", child_command=(sys.executable, str(script)))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("then", "how"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "signal SIGSEGV"),
+        ("os._exit(3)", "exit code 3"),
+        ("raise SystemExit(0)", "exit code 0"),
+    ],
+)
+def test_a_child_that_dies_of_itself_fails_its_job_with_how_and_its_last_lines(
+    supervise, queued: MakeJob, database: Database, then: str, how: str
+) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    assert supervise(then).run(job.id)
+    row = job_row(database, job.id)
+    assert row.status == "failed"
+    assert row.error is not None
+    assert row.error["code"] == "training_killed"
+    assert how in row.error["message"]
+    assert "training well" in row.error["message"]
+
+
+def test_a_child_killed_from_outside_is_queued_again_until_its_attempts_are_over(
+    supervise, queued: MakeJob, database: Database
+) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    supervisor = supervise("os.kill(os.getpid(), signal.SIGKILL)")
+    supervisor.run(job.id)
+    row = job_row(database, job.id)
+    assert (row.status, row.attempt, row.published_at) == ("queued", 2, None)
+    assert "SIGKILL" in row.warnings[0]
+    supervisor.run(job.id)
+    row = job_row(database, job.id)
+    assert row.status == "failed"
+    assert row.error is not None
+    assert row.error["code"] == "worker_lost"
+    assert "SIGKILL" in row.error["message"]
+
+
+def test_a_cancelled_child_that_does_not_listen_is_killed_and_the_job_is_cancelled(
+    supervise, queued: MakeJob, database: Database
+) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    supervisor = supervise("signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)", cancel_grace_seconds=0.5)
+    running = threading.Thread(target=supervisor.run, args=(job.id,))
+    running.start()
+    wait_for_status(database, job.id, "running")
+    with database.write() as session:
+        Jobs(session, OWNER).cancel(job.id)
+        session.commit()
+    running.join(10)
+    assert not running.is_alive()
+    assert job_row(database, job.id).status == "cancelled"
+
+
+def test_a_child_dies_with_all_that_it_started(supervise, queued: MakeJob, database: Database, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    note = tmp_path / "pid"
+    supervise(
+        "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+        f"open({str(note)!r}, 'w').write(str(child.pid))\nos._exit(1)"
+    ).run(job.id)
+    grandchild = int(note.read_text())
+    assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_stopping_worker_tells_its_child_to_stop(supervise, queued: MakeJob, database: Database) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    supervisor = supervise("time.sleep(60)")
+    running = threading.Thread(target=supervisor.run, args=(job.id,))
+    running.start()
+    wait_for_status(database, job.id, "running")
+    supervisor.should_stop.set()
+    running.join(10)
+    row = job_row(database, job.id)
+    assert (row.status, row.attempt) == ("queued", 2), "a child ended by SIGTERM leaves its job to the next worker"
+
+
+def test_a_job_that_another_worker_has_is_left_alone(supervise, queued: MakeJob, database: Database) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    with database.write() as session:
+        Jobs(session, OWNER).cancel(job.id)
+        session.commit()
+    assert not supervise("time.sleep(60)").run(job.id)
+    assert job_row(database, job.id).status == "cancelled"
+
+
+def test_a_flood_of_log_lines_is_bounded_and_its_end_is_kept(
+    supervise, queued: MakeJob, blobs: Blobs, settings: Settings
+) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    supervise("for i in range(200_000): print('line', i)\nos._exit(1)", max_log_bytes=10_000).run(job.id)
+    size = blobs.size(log_key(job.id))
+    assert 10_000 <= size <= 20_000
+    assert blobs.read(log_key(job.id), 0, size).endswith(b"line 199999\n")
+
+
+def test_the_child_ends_when_its_worker_does(queued: MakeJob, settings: Settings, monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    watcher = tmp_path / "watcher.py"
+    watcher.write_text(
+        "import threading, time, worker.run\n"
+        "threading.Thread(target=worker.run._die_with_parent).start()\ntime.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, str(watcher)], stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    )
+    time.sleep(0.5)
+    assert child.poll() is None
+    assert child.stdin is not None
+    child.stdin.close()
+    assert child.wait(10) == 1
+
+
+def wait_for_status(database: Database, job_id: str, status: str) -> None:
+    deadline = time.monotonic() + 10
+    while job_row(database, job_id).status != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
