@@ -1,0 +1,24 @@
+"""The command line. Importing a noun's module adds its commands."""
+
+from distill_client.cli import (
+    datasets,
+    demo,
+    doctor,
+    download,
+    jobs,
+    keys,
+    metrics,
+    models,
+    report,
+    submit,
+    up,
+    watch,
+)
+from distill_client.cli.app import app
+
+NOUNS = (datasets, demo, doctor, download, jobs, keys, metrics, models, report, submit, up, watch)
+
+
+def main() -> None:
+    """The entry point of the command `distill`."""
+    app(prog_name="distill")

@@ -1,0 +1,57 @@
+"""`distill download`: the student, everything, or a checkpoint; continued where it was cut."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distill_client.cli import formats
+from distill_client.cli.app import JobId, JsonFlag, app, connect
+from distill_client.cli.failures import CommandFailed
+from distill_client.cli.output import write, write_json
+from distill_client.cli.watch import byte_bar
+from distill_client.client import Client
+from distill_client.download import below
+
+
+@app.command()
+def download(
+    ctx: typer.Context,
+    job_id: JobId,
+    to: Annotated[Path | None, typer.Option(help="The folder; without it one with the job's id.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="With the teacher, where the job trained it.")] = False,
+    checkpoint: Annotated[str | None, typer.Option(help="A checkpoint's id, or `latest`, as a zip.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Download the student into a folder that transformers loads as it is. Every file's SHA-256 is checked."""
+    folder = to or below(Path(), job_id)
+    if folder.exists() and not folder.is_dir():
+        raise CommandFailed(f"{folder} is a file", "choose a folder with --to")
+    with connect(ctx) as client, byte_bar(job_id, quiet=as_json) as on_progress:
+        if checkpoint is not None:
+            chosen = _newest(client, job_id) if checkpoint == "latest" else checkpoint
+            files = [client.jobs.download_checkpoint(job_id, chosen, below(folder, f"{chosen}.zip"), on_progress)]
+        elif everything:
+            files = list(client.jobs.download_folder(job_id, folder, on_progress=on_progress))
+        else:
+            files = list(client.jobs.download_student(job_id, folder, on_progress))
+    if not files:
+        raise CommandFailed(f"{job_id} has nothing to download yet", f"watch it: distill watch {job_id}")
+    _tell(files, folder, as_json)
+
+
+def _newest(client: Client, job_id: str) -> str:
+    newest = next(client.jobs.checkpoints(job_id), None)
+    if newest is None:
+        raise CommandFailed(f"{job_id} has no checkpoint yet")
+    return newest.id
+
+
+def _tell(files: list[Path], folder: Path, as_json: bool) -> None:
+    if as_json:
+        for file in files:
+            write_json({"path": str(file), "bytes": file.stat().st_size})
+        return
+    total_bytes = sum(file.stat().st_size for file in files)
+    what = "1 file" if len(files) == 1 else f"{len(files)} files"
+    write(f"{what}, {formats.size(total_bytes)}, in {folder}")

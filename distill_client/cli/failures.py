@@ -1,0 +1,44 @@
+"""Errors as a user reads them: what happened, where, what to do next."""
+
+from distill_client.cli.output import err, say, styled
+from distill_client.errors import ApiError, ClientError, ServerUnreachable
+
+
+class CommandFailed(ClientError):
+    """A command found something wrong on this side: a file that is not there, a folder in the way."""
+
+    def __init__(self, detail: str, hint: str | None = None) -> None:
+        super().__init__(detail, hint)
+        self.detail, self.hint = detail, hint
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+def explain(error: ClientError) -> None:
+    """Write an error to stderr."""
+    _line("error", error.detail if isinstance(error, ApiError) else str(error), "bold red")
+    if isinstance(error, ApiError):
+        _explain_answer(error)
+    elif isinstance(error, CommandFailed) and error.hint:
+        _line("hint", error.hint, "cyan")
+    elif isinstance(error, ServerUnreachable):
+        _line("hint", "start one with `distill up`, or point DISTILL_URL (or --url) at a running one", "cyan")
+
+
+def _explain_answer(error: ApiError) -> None:
+    for fault in error.faults:
+        # A single fault without a place of its own has been said already.
+        if fault.pointer or fault.line is not None or fault.detail != error.detail:
+            say(f"  {fault.place}: {fault.detail}")
+    hints = [fault.hint for fault in error.faults if fault.hint] or ([error.hint] if error.hint else [])
+    if not hints and error.status == 401:
+        hints = ["set DISTILL_API_KEY, or pass --api-key"]
+    for hint in dict.fromkeys(hints):
+        _line("hint", hint, "cyan")
+    if error.request_id:
+        _line("request", error.request_id, "dim")
+
+
+def _line(label: str, text: str, style: str) -> None:
+    err.print(styled(f"{label}: ", style).append_text(styled(text)), soft_wrap=True)

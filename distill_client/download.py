@@ -1,0 +1,109 @@
+"""Downloads that go on where they were cut, and that are either whole and right or not there."""
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import httpx
+
+from distill_client.errors import ApiError, ChecksumMismatch, ServerUnreachable, UnsafePath
+from distill_client.transport import Transport, reason_of
+from distill_client.upload import OnProgress
+
+CHUNK_BYTES = 1 << 20
+
+
+class Download:
+    """One file. Its bytes grow in `<name>.part`, which a later call continues; the name appears when they are right."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        href: str,
+        target: Path,
+        sha256: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self.transport, self.href, self.target = transport, href, target
+        self.sha256, self.on_progress = sha256, on_progress
+        self.part = target.with_name(target.name + ".part")
+
+    def run(self) -> Path:
+        """Fetch the file. Raises ApiError, ServerUnreachable, ChecksumMismatch."""
+        if self.sha256 is not None and self.target.is_file() and sha256_of(self.target) == self.sha256:
+            return self.target
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self._fetch_until_whole()
+        if self.sha256 is not None:
+            actual = sha256_of(self.part)
+            if actual != self.sha256:
+                self.part.unlink()
+                raise ChecksumMismatch(self.target.name, self.sha256, actual)
+        self.part.replace(self.target)
+        return self.target
+
+    def _fetch_until_whole(self) -> None:
+        """A cut costs an attempt only when it came before any new byte."""
+        attempt = 0
+        while True:
+            before = self._kept_bytes()
+            try:
+                return self._fetch(before)
+            except httpx.TransportError as error:
+                attempt = 1 if self._kept_bytes() > before else attempt + 1
+                if attempt >= self.transport.retries.attempts:
+                    raise ServerUnreachable(self.transport.url, reason_of(error)) from error
+                self.transport.sleep(self.transport.retries.delay_seconds(attempt))
+
+    def _kept_bytes(self) -> int:
+        """How much of an earlier attempt can be continued: without a hash to check the whole by, nothing."""
+        return self.part.stat().st_size if self.sha256 is not None and self.part.is_file() else 0
+
+    def _fetch(self, offset: int) -> None:
+        try:
+            with self.transport.stream(lambda: self._request(offset)) as response:
+                self._write(response, offset if response.status_code == httpx.codes.PARTIAL_CONTENT else 0)
+        except ApiError as error:
+            # The part is as long as the file, or longer: the hash tells which.
+            if error.status != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE or offset == 0:
+                raise
+            if sha256_of(self.part) != self.sha256:
+                self.part.unlink()
+                self._fetch(0)
+
+    def _request(self, offset: int) -> httpx.Request:
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if offset:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": f'"{self.sha256}"'}
+        return self.transport.http.build_request("GET", self.href, headers=headers)
+
+    def _write(self, response: httpx.Response, offset: int) -> None:
+        length = response.headers.get("content-length")
+        total = offset + int(length) if length is not None else None
+        done = offset
+        with self.part.open("ab" if offset else "wb") as file:
+            for piece in response.iter_raw(CHUNK_BYTES):
+                file.write(piece)
+                done += len(piece)
+                if self.on_progress is not None:
+                    self.on_progress(done, total)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def below(folder: Path, path: str) -> Path:
+    """Where a file that the server calls `path` lies below `folder`. Raises UnsafePath for one that would not."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or not parts.parts or ".." in parts.parts or "\\" in path or ":" in path:
+        raise UnsafePath(path)
+    return folder.joinpath(*parts.parts)
+
+
+def remote_sha256(response: httpx.Response) -> str:
+    """The SHA-256 of an answer's body, read as it arrives."""
+    digest = hashlib.sha256()
+    for piece in response.iter_raw(CHUNK_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,183 @@
+"""`/v1/jobs`: submit, follow, steer, and fetch what came out."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from distill_client.download import Download, below
+from distill_client.errors import ClientError
+from distill_client.pages import walk
+from distill_client.shapes import Artifact, Checkpoint, Event, Job, Json, Resolved
+from distill_client.stream import EventStream
+from distill_client.transport import Transport, json_of
+from distill_client.upload import OnProgress
+
+POLL_SECONDS = 20
+TEACHER_FOLDER = "teacher/"
+
+
+class JobTimeout(ClientError):
+    """A job did not finish within the seconds that the caller would wait; it goes on."""
+
+    def __str__(self) -> str:
+        return f"job {self.args[0]} is still {self.args[1]}"
+
+
+class Jobs:
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def submit(self, spec: Mapping[str, Any]) -> Job:
+        """Start a job. Raises ApiError with a fault per wrong field."""
+        return Job.model_validate(json_of(self.transport.post("/v1/jobs", dict(spec))))
+
+    def validate(self, spec: Mapping[str, Any]) -> Resolved:
+        """The spec with every default and an estimate; nothing is stored. Raises ApiError as submit would."""
+        answer = self.transport.post("/v1/jobs", dict(spec), params={"dry_run": "true"})
+        return Resolved.model_validate(json_of(answer))
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        task: str | None = None,
+        label: str | None = None,
+        q: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """Jobs, the newest first. `label` is `key:value`, `q` a part of the name."""
+        moments = {"created_after": created_after, "created_before": created_before}
+        params: Json = {name: moment.isoformat() for name, moment in moments.items() if moment is not None}
+        params |= {"status": status, "task": task, "label": label, "q": q}
+        return walk(self.transport, "/v1/jobs", Job, limit, params)
+
+    def get(self, job_id: str) -> Job:
+        return Job.model_validate(json_of(self.transport.get(f"/v1/jobs/{job_id}")))
+
+    def cancel(self, job_id: str) -> Job:
+        return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/cancel")))
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job again; it resumes from its last checkpoint."""
+        return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/retry")))
+
+    def delete(self, job_id: str) -> None:
+        """Delete a finished job with its files."""
+        self.transport.delete(f"/v1/jobs/{job_id}")
+
+    def events(self, job_id: str, last_id: str | None = None) -> Iterator[Event]:
+        """The job's events from the beginning (or after `last_id`) until it is done, as they happen."""
+        return iter(EventStream(self.transport, f"/v1/jobs/{job_id}/events", last_id))
+
+    def wait(self, job_id: str, timeout_seconds: float | None = None) -> Job:
+        """Return the job once it is finished, however it ended. Raises JobTimeout."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        etag: str | None = None
+        while True:
+            left_seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            response = self._poll(job_id, etag, left_seconds)
+            etag = response.headers.get("etag")
+            job = Job.model_validate(json_of(response))
+            if job.is_finished:
+                return job
+            if deadline is not None and time.monotonic() >= deadline:
+                raise JobTimeout(job_id, job.status)
+
+    def _poll(self, job_id: str, etag: str | None, left_seconds: float | None) -> httpx.Response:
+        """The job when it has changed since `etag`, or after POLL_SECONDS."""
+        patience = POLL_SECONDS if left_seconds is None else min(POLL_SECONDS, int(left_seconds))
+        headers = {"If-None-Match": etag} if etag else {}
+        timeout = httpx.Timeout(self.transport.http.timeout, read=POLL_SECONDS + 30)
+        params = {"wait": patience} if etag else None
+        response = self.transport.get(f"/v1/jobs/{job_id}", params, headers=headers, timeout=timeout)
+        return response if response.status_code != httpx.codes.NOT_MODIFIED else self._poll(job_id, None, left_seconds)
+
+    def metrics(
+        self,
+        job_id: str,
+        *,
+        names: Sequence[str] | None = None,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        points: int | None = None,
+    ) -> Json:
+        """Series by name, at most `points` values each."""
+        return dict(
+            json_of(self.transport.get(f"/v1/jobs/{job_id}/metrics", _range(names, from_step, to_step, points)))
+        )
+
+    def metrics_csv(self, job_id: str, *, names: Sequence[str] | None = None) -> str:
+        params = _range(names, None, None, None)
+        return self.transport.get(f"/v1/jobs/{job_id}/metrics", params, headers={"Accept": "text/csv"}).text
+
+    def logs(self, job_id: str, tail: int | None = None) -> str:
+        """What the training process printed, or its last `tail` lines."""
+        return self.transport.get(f"/v1/jobs/{job_id}/logs", {"tail": tail}, headers={"Accept": "*/*"}).text
+
+    def result(self, job_id: str) -> Json:
+        """Status, report, links and error of a finished job. Raises ApiError 404 before that."""
+        return dict(json_of(self.transport.get(f"/v1/jobs/{job_id}/result")))
+
+    def artifacts(self, job_id: str) -> Iterator[Artifact]:
+        return walk(self.transport, f"/v1/jobs/{job_id}/artifacts", Artifact)
+
+    def checkpoints(self, job_id: str) -> Iterator[Checkpoint]:
+        """The newest first."""
+        return walk(self.transport, f"/v1/jobs/{job_id}/checkpoints", Checkpoint)
+
+    def download_artifact(
+        self, job_id: str, artifact: Artifact, target: Path, on_progress: OnProgress | None = None
+    ) -> Path:
+        """Fetch one file to `target`. Continues an earlier cut. Raises ChecksumMismatch."""
+        href = artifact.href or f"/v1/jobs/{job_id}/artifacts/{artifact.path}"
+        return Download(self.transport, href, target, artifact.sha256, on_progress).run()
+
+    def download_folder(
+        self, job_id: str, folder: Path, below_path: str = "", on_progress: OnProgress | None = None
+    ) -> Sequence[Path]:
+        """Fetch every artifact whose path begins with `below_path` into `folder`, without that beginning."""
+        wanted = [artifact for artifact in self.artifacts(job_id) if artifact.path.startswith(below_path)]
+        return self._download(job_id, wanted, folder, below_path, on_progress)
+
+    def download_student(self, job_id: str, folder: Path, on_progress: OnProgress | None = None) -> Sequence[Path]:
+        """Fetch the student: a folder that transformers loads as it is."""
+        own = [artifact for artifact in self.artifacts(job_id) if not artifact.path.startswith(TEACHER_FOLDER)]
+        return self._download(job_id, own, folder, "", on_progress)
+
+    def download_checkpoint(
+        self, job_id: str, checkpoint_id: str, target: Path, on_progress: OnProgress | None = None
+    ) -> Path:
+        """Fetch a checkpoint as one zip."""
+        href = f"/v1/jobs/{job_id}/checkpoints/{checkpoint_id}/checkpoint.zip"
+        return Download(self.transport, href, target, None, on_progress).run()
+
+    def _download(
+        self, job_id: str, wanted: Sequence[Artifact], folder: Path, prefix: str, on_progress: OnProgress | None
+    ) -> Sequence[Path]:
+        total_bytes, done_bytes, files = sum(artifact.bytes for artifact in wanted), 0, []
+        for artifact in wanted:
+            counted = _shifted(on_progress, done_bytes, total_bytes)
+            target = below(folder, artifact.path.removeprefix(prefix))
+            files.append(self.download_artifact(job_id, artifact, target, counted))
+            done_bytes += artifact.bytes
+            if on_progress is not None:
+                on_progress(done_bytes, total_bytes)
+        return files
+
+
+def _shifted(on_progress: OnProgress | None, before_bytes: int, total_bytes: int) -> OnProgress | None:
+    """One file's progress as that of all files."""
+    if on_progress is None:
+        return None
+    return lambda done_bytes, _: on_progress(before_bytes + done_bytes, total_bytes)
+
+
+def _range(names: Sequence[str] | None, from_step: int | None, to_step: int | None, points: int | None) -> Json:
+    joined = ",".join(names) if names else None
+    return {"names": joined, "from_step": from_step, "to_step": to_step, "points": points}

@@ -1,0 +1,49 @@
+"""What a watcher knows of a job: its stage, how far it is and its losses, put together from the stream."""
+
+from dataclasses import dataclass, field
+
+from distill_client.shapes import Event, Job, Progress
+
+LOSSES = ("kd_loss", "ce_loss")
+
+
+@dataclass
+class Journey:
+    status: str
+    stage: str | None = None
+    progress: Progress = field(default_factory=Progress)
+    losses: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, job: Job) -> "Journey":
+        losses = {name: job.metrics[name] for name in LOSSES if name in job.metrics}
+        return cls(job.status, job.stage, job.progress, losses)
+
+    def take(self, event: Event) -> None:
+        if event.type == "progress":
+            self._take_progress(event)
+        elif event.type == "metric":
+            self._take_metric(event)
+        elif event.type in ("status", "done"):
+            inner = event.data.get("data")
+            self.status = str((inner if isinstance(inner, dict) else event.data).get("status", self.status))
+            if self.status not in ("running", "cancelling"):
+                self.stage = None
+
+    @property
+    def headline(self) -> str:
+        """The stage where there is one: `running` says less."""
+        if self.status == "running" and self.stage:
+            return self.stage
+        return self.status
+
+    def _take_progress(self, event: Event) -> None:
+        inner = event.data.get("progress")
+        self.progress = Progress.model_validate(inner if isinstance(inner, dict) else event.data)
+        self.status = str(event.data.get("status", self.status))
+        self.stage = event.data.get("stage", self.stage)
+
+    def _take_metric(self, event: Event) -> None:
+        name, value = event.data.get("name"), event.data.get("value")
+        if name in LOSSES and isinstance(value, (int, float)):
+            self.losses[str(name)] = float(value)

@@ -1,0 +1,33 @@
+"""`/v1/models`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill_client.pages import walk
+from distill_client.shapes import Model
+from distill_client.transport import Transport, json_of
+from distill_client.upload import OnProgress, packed, upload
+
+
+class Models:
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def upload(self, path: Path, name: str, on_progress: OnProgress | None = None) -> Model:
+        """Upload an archive, or a transformers folder, which is packed on the way. Raises ApiError."""
+        if path.is_dir():
+            with packed(path) as spool:
+                answer = upload(self.transport, "/v1/models", spool, f"{path.name}.tar", name, on_progress)
+        else:
+            with path.open("rb") as file:
+                answer = upload(self.transport, "/v1/models", file, path.name, name, on_progress)
+        return Model.model_validate(json_of(answer))
+
+    def list(self, limit: int | None = None) -> Iterator[Model]:
+        return walk(self.transport, "/v1/models", Model, limit)
+
+    def get(self, name: str) -> Model:
+        return Model.model_validate(json_of(self.transport.get(f"/v1/models/{name}")))
+
+    def delete(self, name: str) -> None:
+        self.transport.delete(f"/v1/models/{name}")

@@ -1,0 +1,186 @@
+"""What the service answers, typed. Fields that a later server adds are kept, so that an older client passes them on."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+FINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
+Json = dict[str, Any]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="allow", protected_namespaces=(), frozen=True)
+
+    def as_json(self) -> Json:
+        """The answer as the server wrote it."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+ShapeT = TypeVar("ShapeT", bound=Shape)
+
+
+class Page(Shape, Generic[ShapeT]):
+    data: list[ShapeT]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class Progress(Shape):
+    percent: float = 0.0
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float = 0.0
+    seconds_elapsed: float = 0.0
+    seconds_remaining: float | None = None
+    queue_position: int | None = None
+
+
+class JobError(Shape):
+    code: str
+    message: str
+    hint: str = ""
+    stage: str | None = None
+    step: int | None = None
+    blame: str = "platform"
+
+
+class Quality(Shape):
+    """One model on the held-out examples: shares in 0..1, KL in nats, latency in milliseconds."""
+
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    ce_loss: float | None = None
+    agreement: float | None = None
+    kl_to_teacher: float | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+    latency_ms: float | None = None
+    examples_per_second: float | None = None
+
+
+class Interval(Shape):
+    low: float
+    high: float
+
+
+class Gain(Shape):
+    accuracy: float
+    accuracy_interval: Interval | None = None
+    macro_f1: float | None = None
+    agreement: float | None = None
+    kl_to_teacher: float | None = None
+
+
+class Report(Shape):
+    teacher: Quality
+    student_before: Quality
+    student_after: Quality
+    baseline: Quality | None = None
+    gain: Gain | None = None
+    held_out: str = "test"
+    labels: list[str] = []
+    compression: float | None = None
+    speedup: float | None = None
+    verdict: str = ""
+
+
+class Job(Shape):
+    id: str
+    status: str
+    name: str | None = None
+    stage: str | None = None
+    task: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempt: int = 1
+    spec: Json = {}
+    progress: Progress = Progress()
+    metrics: dict[str, float] = {}
+    models: dict[str, int | None] | None = None
+    report: Report | None = None
+    warnings: list[str] = []
+    error: JobError | None = None
+    estimate: Json | None = None
+    links: dict[str, str | None] = {}
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+
+class Resolved(Shape):
+    """The answer to a dry run: the spec with every default, and what it would take."""
+
+    spec: Json
+    estimate: Json | None = None
+    warnings: list[str] = []
+
+
+class Event(Shape):
+    """One line of a job's stream. `progress` and `metric` carry numbers in `data`, the others a sentence."""
+
+    type: Literal["status", "progress", "metric", "log", "done"]
+    id: str | None = None
+    data: Json = {}
+
+    @property
+    def message(self) -> str:
+        return str(self.data.get("message", ""))
+
+    @property
+    def level(self) -> str:
+        return str(self.data.get("level", "info"))
+
+
+class Artifact(Shape):
+    path: str
+    bytes: int
+    sha256: str
+    media_type: str = "application/octet-stream"
+    href: str = ""
+
+
+class Checkpoint(Shape):
+    id: str
+    step: int
+    bytes: int
+    phase: str | None = None
+    metrics: dict[str, float] = {}
+    created_at: datetime | None = None
+
+
+class Dataset(Shape):
+    id: str
+    name: str
+    bytes: int
+    examples: int
+    columns: list[Json] = []
+    created_at: datetime | None = None
+
+
+class Model(Shape):
+    id: str
+    name: str | None = None
+    task: str | None = None
+    source: str | None = None
+    architecture: str | None = None
+    labels: list[Any] | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+    job: str | None = None
+
+
+class ApiKey(Shape):
+    """`secret` is there once, in the answer that made the key."""
+
+    id: str
+    name: str
+    owner: str | None = None
+    scopes: list[str] = []
+    hint: str | None = None
+    secret: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
