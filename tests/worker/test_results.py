@@ -1,0 +1,110 @@
+"""What a training leaves becomes visible in one commit, or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from core.artifacts import artifacts_of
+from core.blobs import Blobs
+from core.database import Database
+from core.jobs import Jobs
+from core.leases import Lease
+from core.models import Models
+from core.tables import Model
+from tests.reports import a_report
+from tests.worker.conftest import OWNER, MakeJob, claimed, job_row
+from worker.results import Results
+
+pytestmark = pytest.mark.databases("sqlite")
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    folder = tmp_path / "export"
+    (folder / "teacher").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "report.json", "MANIFEST.json", "teacher/model.safetensors"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_artifacts_model_and_end_come_together(
+    database: Database, blobs: Blobs, queued: MakeJob, exported: Path
+) -> None:
+    lease, job = claimed(database, queued(output={"model": "small"}))
+    results = Results(blobs, job)
+    results.upload(exported)
+    with database.read() as session:
+        assert artifacts_of(session, job.id) == []
+        assert Models(session, OWNER).find("small") is None
+    assert results.finish(database, lease, a_report()) == "succeeded"
+    with database.read() as session:
+        paths = {artifact.path: artifact for artifact in artifacts_of(session, job.id)}
+        model = Models(session, OWNER).get("small")
+    assert len(paths) == 5
+    assert [file["path"] for file in model.files] == ["config.json", "model.safetensors"]
+    assert Models(session, OWNER).get(job.id).id == model.id, "a job's id names its student too"
+    assert blobs.size(paths["teacher/model.safetensors"].blob_key) == len("teacher/model.safetensors")
+
+
+def test_a_stale_worker_makes_nothing_visible_and_takes_its_files_back(
+    database: Database, blobs: Blobs, queued: MakeJob, exported: Path
+) -> None:
+    _, job = claimed(database, queued())
+    results = Results(blobs, job)
+    results.upload(exported)
+    assert results.finish(database, Lease(job.id, "stale", "worker-z", 5), a_report()) is None
+    with database.read() as session:
+        assert artifacts_of(session, job.id) == []
+    assert [*blobs.list_below("models"), *blobs.list_below("jobs")] == []
+    assert job_row(database, job.id).status == "running"
+
+
+def test_a_cancel_that_came_first_wins(database: Database, blobs: Blobs, queued: MakeJob, exported: Path) -> None:
+    lease, job = claimed(database, queued())
+    results = Results(blobs, job)
+    results.upload(exported)
+    with database.write() as session:
+        Jobs(session, OWNER).cancel(job.id)
+        session.commit()
+    assert results.finish(database, lease, a_report()) == "cancelled"
+    with database.read() as session:
+        assert artifacts_of(session, job.id) == []
+
+
+def test_a_name_taken_meanwhile_costs_a_warning_not_the_student(
+    database: Database, blobs: Blobs, queued: MakeJob, exported: Path
+) -> None:
+    lease, job = claimed(database, queued(output={"model": "small"}))
+    taken = {
+        "architecture": "BertModel",
+        "parameters": 1,
+        "embedding_parameters": 0,
+        "bytes": 1,
+        "sha256": "",
+        "files": [],
+    }
+    with database.write() as session:
+        Models(session, OWNER).add(Model(id="model_1", owner=OWNER, name="small", source="uploaded", **taken))
+        session.commit()
+    results = Results(blobs, job)
+    results.upload(exported)
+    assert results.finish(database, lease, a_report()) == "succeeded"
+    with database.read() as session:
+        assert Models(session, OWNER).get("small").id == "model_1"
+        assert Models(session, OWNER).get(job.id).name == job.id
+    assert "taken" in job_row(database, job.id).warnings[0]
+
+
+def test_deleting_the_student_takes_the_jobs_same_files_out_of_its_list(
+    database: Database, blobs: Blobs, queued: MakeJob, exported: Path
+) -> None:
+    lease, job = claimed(database, queued(output={"model": "small"}))
+    results = Results(blobs, job)
+    results.upload(exported)
+    results.finish(database, lease, a_report())
+    with database.write() as session:
+        Models(session, OWNER).delete("small")
+        session.commit()
+    with database.read() as session:
+        left = {artifact.path for artifact in artifacts_of(session, job.id)}
+    assert left == {"report.json", "MANIFEST.json", "teacher/model.safetensors"}
