@@ -19,8 +19,11 @@ def why_no_baseline(desk: Desk, readings: Readings) -> str | None:
 
 
 def baseline_phase(desk: Desk, readings: Readings, student: Student, steps: int) -> Phase:
-    """Return the phase in which a copy of the student learns from labels: same start, seed, schedule, batch size and number of
-    steps, and where all examples are labelled the same order; early stopping, where asked for, keeps its best as well."""
+    """Return the phase in which a copy of the student learns from labels alone.
+
+    Start, seed, schedule, batch size and number of steps are the student's, and where all examples are labelled so is
+    the order; early stopping, where it is asked for, keeps the best here as well.
+    """
     aim = Aim(alpha=0.0)
     return Phase(
         name="baseline",

@@ -29,9 +29,9 @@ def model_card(spec: JobSpec, report: Report) -> str:
     )
     environment = Environment(
         loader=PackageLoader("worker.training"),
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - this is Markdown: `inert` escapes
         undefined=StrictUndefined,
-        trim_blocks=True,  # noqa: S701 - Markdown: `inert` escapes
+        trim_blocks=True,
     )
     environment.filters["inert"] = inert
     body = environment.get_template("card.md").render(

@@ -50,7 +50,7 @@ def newest(phase: Path) -> tuple[Checkpoint | None, list[str]]:
 
     Broken ones are deleted: left in place they would be taken for the newest when old ones are cleared away.
     """
-    broken = []
+    broken: list[str] = []
     for folder in sorted(phase.glob("checkpoint-*"), key=_step, reverse=True):
         checkpoint = opened(folder)
         if checkpoint is not None:

@@ -41,7 +41,8 @@ class Examples:
     @property
     def labelled_train(self) -> Rows:
         train = self.parts.train
-        return train[self.codes[train] != UNLABELLED]
+        labelled: Rows = train[self.codes[train] != UNLABELLED]
+        return labelled
 
     def texts(self) -> Iterator[tuple[list[str], list[str] | None]]:
         """Yield the texts (and their pairs) in order, some thousands at a time."""

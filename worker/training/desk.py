@@ -67,7 +67,7 @@ class Desk:
 
 
 def finetune_settings(spec: JobSpec, number: int) -> TrainingSpec:
-    """Return the training settings for fine-tuning teacher `number`: the job's, with the teacher's epochs and learning rate."""
+    """Return the job's training settings, with the epochs and learning rate for fine-tuning teacher `number`."""
     finetune = spec.teacher[number].finetune
     if finetune is None:
         raise ValueError(f"teacher {number} is not to be fine-tuned")
@@ -82,6 +82,6 @@ def finetune_settings(spec: JobSpec, number: int) -> TrainingSpec:
 
 
 def weight_of(model: PreTrainedModel) -> float:
-    """Return the parameters that every token meets, roughly: all but the embeddings, and a floor for the loop itself."""
+    """Return about how many parameters every token meets: all but the embeddings, and a floor for the loop."""
     embedded = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Embedding))
     return parameter_count(model) - embedded + 200_000.0

@@ -44,8 +44,8 @@ def autocast(precision: Precision) -> contextlib.AbstractContextManager[object]:
 def be_deterministic() -> None:
     """Make the same spec on the same machine give the same bytes.
 
-    Kernels without a deterministic form warn instead of failing. Filling fresh memory is switched off: it costs time and
-    only hides reads of uninitialised memory.
+    Kernels without a deterministic form warn instead of failing. Filling fresh memory is switched off: it costs time
+    and only hides reads of uninitialised memory.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)

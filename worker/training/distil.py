@@ -39,7 +39,7 @@ log = logging.getLogger("distil")
 class Inputs:
     spec: JobSpec
     folder: Path
-    """The job's work folder. Each phase keeps `<phase>/checkpoint-N` in it; those of earlier attempts are there already."""
+    """The job's work folder: each phase keeps `<phase>/checkpoint-N` in it, those of earlier attempts included."""
     teachers: tuple[Path, ...]
     student: Path | None
     """None where the student is made from the teacher or a config."""
@@ -62,8 +62,8 @@ def distil(inputs: Inputs, observer: Observer) -> Outcome:
         Stopped: the observer asked for it; a training phase has kept a checkpoint.
     """
     be_deterministic()
-    library_log.disable_progress_bar()
-    library_log.set_verbosity_error()
+    library_log.disable_progress_bar()  # type: ignore[no-untyped-call]
+    library_log.set_verbosity_error()  # type: ignore[no-untyped-call]
     desk = Desk(inputs.spec, inputs.folder, observer)
 
     desk.stage("loading")

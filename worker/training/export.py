@@ -52,7 +52,7 @@ def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
 
 
 def for_both_versions(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with what version 4 looks for beside what version 5 writes: torch_dtype, and rope_theta at the top."""
+    """Return a config with torch_dtype and rope_theta where version 4 looks for them, beside what version 5 writes."""
     both = {key: value for key, value in config.items() if key != "_name_or_path"}
     if "dtype" in both:
         both["torch_dtype"] = both["dtype"]

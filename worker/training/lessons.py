@@ -1,4 +1,4 @@
-"""What a batch holds: the student's tokens, labels, the teacher's logits, and the teacher's tokens where it reads along.
+"""What a batch holds: the student's tokens, labels, the teacher's logits, its tokens where it reads along.
 
 Legend: B examples, C classes, T positions.
 """
@@ -20,7 +20,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Lessons(Dataset[int]):
-    """A part of the data set as something to learn from. An item is the example's number; `collate` makes a batch of them."""
+    """A part of the data set to learn from. An item is the example's number; `collate` makes a batch of them."""
 
     rows: Rows
     encoded: Encoded

@@ -35,7 +35,7 @@ class Loaded:
 
     @property
     def classes(self) -> list[str]:
-        return class_names(self.model.config.id2label or {})
+        return class_names({int(index): str(name) for index, name in (self.model.config.id2label or {}).items()})
 
 
 def load(folder: Path, name: str, seed: int, *, classes: list[str] | None = None, fresh_head: bool = False) -> Loaded:
@@ -172,7 +172,7 @@ def _with_fresh_head(model: PreTrainedModel, seed: int) -> PreTrainedModel:
 
 def from_config(config: PretrainedConfig) -> PreTrainedModel:
     """Build a classifier with random weights from the present state of the random generator."""
-    model = AutoModelForSequenceClassification.from_config(
+    model = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
         config, trust_remote_code=False, attn_implementation=attention_of(config), dtype=torch.float32
     )
     if not isinstance(model, PreTrainedModel):

@@ -33,7 +33,7 @@ def report_page(spec: JobSpec, report: Report, curves: Mapping[str, History], pr
         rows=QUALITY_ROWS,
         charts=drawn(curves),
         box=charts,
-        class_columns=[name for name in report.classes[0].f1] if report.classes else [],
+        class_columns=list(report.classes[0].f1) if report.classes else [],
         class_titles=CLASS_TITLES,
         spec_text=json.dumps(spec.model_dump(mode="json"), indent=2, ensure_ascii=False),
         provenance_text=json.dumps(dict(provenance), indent=2, ensure_ascii=False, default=str),

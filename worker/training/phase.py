@@ -1,4 +1,4 @@
-"""One training from start to end: resumed where an earlier attempt stopped, with smaller micro-batches where memory asks."""
+"""One training from start to end: resumed where an earlier attempt stopped, in smaller micro-batches where need be."""
 
 import gc
 import math
@@ -6,11 +6,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState, TrainingArguments
 
-from core.errors import LossDiverged, OutOfMemory
+from core.errors import OutOfMemory
 from core.spec import EarlyStoppingSpec, TrainingSpec
 from worker.training.checkpoints import Checkpoint, newest
 from worker.training.device import Precision, device
@@ -120,7 +119,7 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
     if watch.early_stopping is not None:
         trainer.return_to_best()
     journey.move(phase.name, 1.0)
-    return Trained(trainer.pupil.plain().eval(), list(state.log_history), state.global_step)
+    return Trained(trainer.pupil.plain(), list(state.log_history), state.global_step)
 
 
 def _checkpoint(phase: Phase, observer: Observer) -> Checkpoint | None:
@@ -199,9 +198,6 @@ def _numbers(phase: Phase, micro_batch: int, error: BaseException) -> str:
     parameters = sum(parameter.numel() for parameter in phase.pupil().parameters())
     longest = int(phase.lessons.encoded.lengths[phase.lessons.rows].max())
     return (
-        f"{phase.name} does not fit into memory: {parameters:,} parameters, micro-batches of {micro_batch} texts of up to "
-        f"{longest} tokens ({error})"
+        f"{phase.name} does not fit into memory: {parameters:,} parameters, micro-batches of {micro_batch} texts "
+        f"of up to {longest} tokens ({error})"
     )
-
-
-__all__ = ["LossDiverged", "Phase", "Trained", "steps_of", "train"]

@@ -24,8 +24,8 @@ def logits_of(
 ) -> NDArray[np.float32]:
     """Return float32 logits [R, C] in the order of `rows`, read in batches of similar length, the longest first.
 
-    The mode of the model (training or not) is as before when this returns; no random number is drawn. A batch that does not fit
-    into memory is halved.
+    The mode of the model (training or not) is as before when this returns, and no random number is drawn. A batch that
+    does not fit into memory is halved.
     """
     order = np.argsort(-encoded.lengths[rows], kind="stable")
     out_RC: NDArray[np.float32] | None = None

@@ -38,8 +38,8 @@ def mapping_of(spec: HiddenSpec, teacher: PreTrainedModel, student: PreTrainedMo
     for of_teacher, of_student in pairs:
         if of_teacher >= n_teacher or of_student >= n_student:
             raise StudentUnusable(
-                f"method.hidden.layers pairs [{of_teacher}, {of_student}]; the teacher has layers 0 to {n_teacher - 1}, "
-                f"the student 0 to {n_student - 1}"
+                f"method.hidden.layers pairs [{of_teacher}, {of_student}]; the teacher has layers 0 to "
+                f"{n_teacher - 1}, the student 0 to {n_student - 1}"
             )
     return Mapping(
         tuple(max(0, of_teacher) + 1 for of_teacher, _ in pairs),
@@ -77,7 +77,7 @@ class Pupil(nn.Module):
         """Return the model as transformers knows it: adapters merged (in a copy), projections left out."""
         model: Any = self.model
         if isinstance(model, PeftModel):
-            model = copy.deepcopy(model).merge_and_unload()  # type: ignore[operator]
+            model = copy.deepcopy(model).merge_and_unload()
         if not isinstance(model, PreTrainedModel):
             raise TypeError(f"{type(model).__name__} is no transformers model")
         return model
@@ -88,7 +88,7 @@ class Pupil(nn.Module):
 
     @property
     def extra_state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold besides the plain model to go on: adapters and the trained head, or projections."""
+        """What a checkpoint must hold besides the plain model: adapters and the trained head, or projections."""
         return {
             name: parameter.detach()
             for name, parameter in self.named_parameters()

@@ -31,7 +31,7 @@ def keep(logits_NC: Logits, path: Path) -> Logits:
 def ensemble(members_NC: Sequence[Logits], weights: Sequence[float], temperature: float) -> Logits:
     """Return logits [N, C] whose softmax at `temperature` is the weighted mean of the members' at `temperature`.
 
-    One member's logits come back as they are. For more, the mixture's log-probabilities times temperature serve as logits.
+    One member's logits come back as they are. For more, the mixture's log-probabilities times temperature stand in.
     """
     if len(members_NC) == 1:
         return members_NC[0]

@@ -26,7 +26,7 @@ from worker.training.trainer import Aim, Measure
 def student_phase(desk: Desk, readings: Readings, classroom: Classroom, student: Student, signal: Logits) -> Phase:
     """Return the phase in which the student learns from the teacher's signal and the labels.
 
-    In an ensemble the hidden states are the first teacher's; where the two read other tokens, their means over tokens meet.
+    In an ensemble the hidden states are the first teacher's; where the two read other tokens, their means meet.
     """
     spec, hidden = desk.spec, desk.spec.method.hidden
     teacher = classroom.teachers[0].model
@@ -76,7 +76,7 @@ def trainable_count(desk: Desk, student: Student) -> int:
 
 
 def measure_of(readings: Readings, aim: Aim, signal: Logits | None) -> Measure | None:
-    """Return what measures a model on the validation part: loss, accuracy, agreement and KL; None without such a part."""
+    """Return what measures a model on the validation part, or None without one: loss, accuracy, agreement, KL."""
     rows = readings.examples.parts.validation
     codes = readings.codes[rows]
     if not len(rows) or (signal is None and not (codes >= 0).any()):

@@ -1,10 +1,12 @@
-"""Where students come from: a folder, copied layers of the teacher, or a config; and which of their parameters learn."""
+"""Where students come from: a folder, layers of the teacher, or a config; and which of their parameters learn."""
 
 import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
 from torch import nn
@@ -85,17 +87,17 @@ def permute_head(model: PreTrainedModel, order: list[int]) -> None:
 
 def _from_config(spec: StudentSpec, teacher: Loaded, classes: list[str], seed: int) -> Student:
     tokenizer = _required(teacher.tokenizer)
-    written = dict(spec.config or {})
-    model_type = written.pop("model_type")
+    written: dict[str, Any] = {str(key): value for key, value in (spec.config or {}).items()}
+    model_type = str(written.pop("model_type"))
     for key, value in written.items():
         if isinstance(value, int) and not 0 <= value <= max(MOST_WIDTH, 10_000_000 if key == "vocab_size" else 0):
             raise StudentUnusable(f"student.config.{key} is {value}")
-    tokens = {
+    tokens: dict[str, Any] = {
         "vocab_size": max(len(tokenizer), teacher.model.config.vocab_size),
         "pad_token_id": tokenizer.pad_token_id,
     }
     try:
-        config = AutoConfig.for_model(model_type, **{**tokens, **written})
+        config = AutoConfig.for_model(model_type, **(tokens | written))
         say_classes(config, classes)
         if getattr(config, "num_hidden_layers", 0) > MOST_LAYERS:
             raise StudentUnusable(
@@ -112,13 +114,11 @@ def _from_config(spec: StudentSpec, teacher: Loaded, classes: list[str], seed: i
         raise
     except Exception as error:
         raise StudentUnusable(f"student.config makes no {model_type} classifier: {error}") from error
-    return Student(model.eval(), tokenizer, frozenset(name for name, _ in model.named_parameters()))
+    return Student(model, tokenizer, frozenset(name for name, _ in model.named_parameters()))
 
 
 def _check_size(config: object) -> None:
     """A config is a few bytes and may ask for all memory there is: bound it before anything is allocated."""
-    import torch
-
     with torch.device("meta"):
         count = parameter_count(from_config(copy.deepcopy(config)))  # type: ignore[arg-type]
     if count > MOST_PARAMETERS:
@@ -137,7 +137,7 @@ def _from_teacher(layers: tuple[int, ...], teacher: Loaded, seed: int) -> Studen
     set_seed(seed)
     model = from_config(config)
     model.load_state_dict(_copied(teacher.model, prefix, layers))
-    return Student(model.eval(), _required(teacher.tokenizer), frozenset())
+    return Student(model, _required(teacher.tokenizer), frozenset())
 
 
 def _copied(model: PreTrainedModel, prefix: str, layers: tuple[int, ...]) -> dict[str, object]:

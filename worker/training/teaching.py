@@ -25,8 +25,8 @@ class Classroom:
 def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples) -> Classroom:
     """Load all teachers and settle the classes before anything is trained.
 
-    A head that knows the data set's labels decides the order (the first teacher's, in an ensemble) and may know more classes;
-    otherwise a teacher that is to be fine-tuned gets a fresh head for the labels as they are.
+    A head that knows the data set's labels decides the order (the first teacher's, in an ensemble) and may know more
+    classes; otherwise a teacher that is to be fine-tuned gets a fresh head for the labels as they are.
 
     Raises:
         TeacherHasNoHead: a bare encoder that is not to be fine-tuned.

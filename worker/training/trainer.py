@@ -57,8 +57,11 @@ class Aim:
 
 
 class DistilTrainer(Trainer):
-    """transformers.Trainer with our loss. Sums are divided by the examples of the whole optimizer step (cross-entropy by the
-    labelled ones, the hidden term by tokens), so that accumulating k micro-batches of b is a batch of k * b."""
+    """transformers.Trainer with our loss.
+
+    Sums are divided by the examples of the whole optimizer step (cross-entropy by the labelled ones, the hidden term by
+    tokens), so that accumulating k micro-batches of b is a batch of k * b.
+    """
 
     loss_is_scaled_for_ga = True
 
@@ -125,8 +128,10 @@ class DistilTrainer(Trainer):
         return (loss, logits_BC) if return_outputs else loss
 
     def _hidden_loss(self, hidden: list[Tensor], inputs: Mapping[str, Any], counts: dict[str, int]) -> Tensor:
-        """Mean over mapped layers and kept tokens. The teacher reads along: its hidden states for the whole data set are too large
-        to keep, unlike its logits."""
+        """Return the mean over mapped layers and kept tokens.
+
+        The teacher reads along: its hidden states for the whole data set are too large to keep, unlike its logits.
+        """
         pupil, teacher, objective = self.pupil, self.aim.hidden_teacher, self.aim.hidden
         if pupil.mapping is None or teacher is None or objective is None:
             raise RuntimeError("a hidden objective needs a mapping and a teacher")
@@ -158,7 +163,7 @@ class DistilTrainer(Trainer):
         self.sums[name] = self.sums.get(name, 0.0) + value
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the parts of the loss, as means over the steps since the last time; cross-entropy over steps with a label."""
+        """Add the parts of the loss as means over the steps since the last time (steps with a label, for ce_loss)."""
         if "loss" in logs and self.sums:
             labelled_steps, steps = self.sums.pop("labelled_steps"), self.sums.pop("steps")
             for name, total in self.sums.items():
@@ -171,8 +176,10 @@ class DistilTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Measure the model on the validation part. No data loader is made and no random number drawn, so that evaluating
-        more or less often does not change what is learned."""
+        """Measure the model on the validation part.
+
+        No data loader is made and no random number drawn: how often this happens does not change what is learned.
+        """
         if self.measure is None:
             return {}
         found = {f"validation/{name}": value for name, value in self.measure(self.pupil.model).items()}
@@ -182,7 +189,7 @@ class DistilTrainer(Trainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """A gradient that is not a number would make the weights so, one step before the loss shows it."""
-        norm = super()._get_grad_norm(model, grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if not math.isfinite(float(norm)):
             raise LossDiverged(self.state.global_step + 1, float("nan"))
         return norm

@@ -4,20 +4,23 @@ from core.report import Gain, Quality
 
 
 def verdict(teacher: Quality, after: Quality, baseline: Quality | None, gain: Gain | None) -> str:
-    """Say what the student kept of the teacher, at what size, and whether the teacher brought anything over labels alone."""
+    """Say what the student kept of the teacher, at what size, and what the teacher brought over labels alone."""
     smaller = teacher.parameters / after.parameters
     size = f"{smaller:.1f} times smaller" if smaller >= 1.05 else "no smaller"
     if after.accuracy is None or teacher.accuracy is None:
-        return f"The student is {size} than the teacher and makes the same choice on {percent(after.agreement)} of held-out texts."
-    kept = f"the student is {size} than the teacher and reaches {percent(after.accuracy)} accuracy where it has {percent(teacher.accuracy)}"
+        same = percent(after.agreement)
+        return f"The student is {size} than the teacher and makes the same choice on {same} of held-out texts."
+    kept = f"the student is {size} than the teacher and reaches {percent(after.accuracy)} accuracy"
+    kept = f"{kept} where the teacher has {percent(teacher.accuracy)}"
     if gain is None or baseline is None or baseline.accuracy is None:
         return f"{kept[0].upper()}{kept[1:]}; what labels alone would give was not measured."
-    interval = f"95 % interval {points(gain.accuracy_interval.low)} to {points(gain.accuracy_interval.high)} points"
+    low, high = points(gain.accuracy_interval.low), points(gain.accuracy_interval.high)
+    measured = f"{points(gain.accuracy)} points of accuracy (95 % interval {low} to {high})"
     if gain.accuracy_interval.low > 0:
-        return f"The teacher brought {points(gain.accuracy)} points of accuracy over labels alone ({interval}): {kept}."
+        return f"The teacher brought {measured} over labels alone: {kept}."
     if gain.accuracy_interval.high < 0:
-        return f"The teacher did harm: {points(gain.accuracy)} points of accuracy against labels alone ({interval}); {kept}."
-    return f"The teacher brought nothing measurable over labels alone: {points(gain.accuracy)} points of accuracy ({interval}); {kept}."
+        return f"The teacher did harm, {measured} against labels alone: {kept}."
+    return f"The teacher brought nothing measurable over labels alone, {measured}: {kept}."
 
 
 def percent(share: float) -> str:

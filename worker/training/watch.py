@@ -73,7 +73,7 @@ class Watch(TrainerCallback):
         if max(kd, ce) > LOPSIDED * max(min(kd, ce), 1e-12):
             larger, smaller, advice = ("kd_loss", "ce_loss", "lower") if kd > ce else ("ce_loss", "kd_loss", "raise")
             self.observer.event(
-                f"{larger} is over {LOPSIDED:g} times {smaller} ({kd:.3g} and {ce:.3g} as kd and ce): one drowns the other; "
+                f"{larger} is over {LOPSIDED:g} times {smaller} (kd_loss {kd:.3g}, ce_loss {ce:.3g}), which drowns it; "
                 f"{advice} alpha if both shall count.",
                 "warning",
             )
@@ -91,8 +91,8 @@ class Watch(TrainerCallback):
         if waited >= self.early_stopping.patience and not control.should_training_stop:
             self.is_early = control.should_training_stop = control.should_save = True
             self.observer.event(
-                f"{self.phase}: validation loss has not improved for {waited} evaluations; stopped at step {state.global_step} "
-                "and went back to the best."
+                f"{self.phase}: validation loss has not improved for {waited} evaluations; "
+                f"stopped at step {state.global_step:,} and went back to the best."
             )
         return control
 

@@ -6,11 +6,11 @@ from core.report import Quality, Report
 
 
 def share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return "n/a" if value is None else f"{100 * value:.1f} %"
 
 
 def nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "n/a" if value is None else f"{value:.3f}"
 
 
 def count(value: float) -> str:

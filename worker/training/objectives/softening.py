@@ -10,7 +10,7 @@ from torch.nn.functional import log_softmax
 def kept_rows(logits: Tensor, mask: Tensor) -> Tensor:
     """Return the rows [N, C] of `logits` [..., C] where `mask` [...] is True, as float32.
 
-    Rows are picked, not multiplied by zero: an infinity in a masked row cannot become NaN in the sum or in the gradient.
+    Rows are picked, not multiplied by zero: an infinity in a masked row cannot become NaN in the sum or the gradient.
     """
     return logits[mask].float()
 
