@@ -83,20 +83,18 @@ def fail(session: Session, lease: Lease, error: JobError) -> bool:
 
 def give_back(session: Session, lease: Lease, reason: str) -> bool:
     """Queue a running job again, for another worker to resume; the worker is not to blame, so no loss is counted."""
-    if cancelled(session, lease):
-        return True
-    again = _held(lease).values(**_requeued())
+    again = _held(lease, Job.status == JobStatus.RUNNING).values(**_requeued())
     if not _changed(session, again):
-        return False
+        # Asked in this order, a cancel that comes between the two statements is obeyed, not undone.
+        return cancelled(session, lease)
     _tell_requeue(session, lease.job_id, reason)
     return True
 
 
 def lost(session: Session, lease: Lease, reason: str, max_attempts: int) -> bool:
     """Queue a job again whose training died, or fail it after `max_attempts` losses."""
-    if cancelled(session, lease):
-        return True
-    return _take_back(session, lease.job_id, reason, max_attempts, Job.lease_token == lease.token)
+    taken = _take_back(session, lease.job_id, reason, max_attempts, Job.lease_token == lease.token)
+    return taken or cancelled(session, lease)
 
 
 def sweep(session: Session, max_attempts: int) -> Sequence[str]:
