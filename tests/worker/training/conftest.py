@@ -191,8 +191,8 @@ class Lab:
         observer: Notebook | None = None,
         *,
         teachers: tuple[Path, ...] | None = None,
-        student: Path | None = None,
-        dataset: Path | None = None,
+        student_folder: Path | None = None,
+        data: Path | None = None,
         folder: str = "job",
         **changes: Any,
     ) -> Outcome:
@@ -200,8 +200,8 @@ class Lab:
             spec=spec_of(**changes),
             folder=self.folder / folder,
             teachers=teachers or (self.teacher,),
-            student=student,
-            dataset=dataset or self.dataset,
+            student=student_folder,
+            dataset=data or self.dataset,
             provenance={"teacher": "sha256:of-the-test"},
         )
         return distil(inputs, observer or Notebook())

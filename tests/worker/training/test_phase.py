@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from core.errors import LossDiverged, OutOfMemory
 from tests.worker.training.conftest import TINY, Lab, Notebook
@@ -153,16 +152,17 @@ def test_smaller_micro_batches_after_running_out_of_memory(lab: Lab, monkeypatch
     still = {
         "student": {"config": {**STUDENT["config"], "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}}
     }
-    roomy = lab.run(folder="roomy", training=TRAINING, **still)
+    roomy, notebook = Notebook(), Notebook()
+    lab.run(roomy, folder="roomy", training=TRAINING, **still)
     monkeypatch.setattr(DistilTrainer, "compute_loss", cramped)
-    notebook = Notebook()
     outcome = lab.run(notebook, folder="cramped", training=TRAINING, **still)
     assert notebook.said("a micro-batch of 16 does not fit into memory; going on with 8")
     assert notebook.said("a micro-batch of 8 does not fit into memory; going on with 4")
     assert outcome.report.cost.steps == 12
-    one, other = (load_file(result.student / "model.safetensors") for result in (roomy, outcome))
-    for name, tensor in one.items():
-        torch.testing.assert_close(other[name], tensor, atol=1e-4, rtol=1e-3)
+    for name in ("loss", "kd_loss", "ce_loss"):
+        assert [value for _, value in notebook.series[name]] == pytest.approx(
+            [value for _, value in roomy.series[name]], rel=1e-3
+        )
 
 
 def test_memory_that_never_suffices_is_said_with_numbers(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
