@@ -9,8 +9,6 @@ from distill_client.errors import ApiError, ChecksumMismatch, ServerUnreachable,
 from distill_client.transport import Transport, reason_of
 from distill_client.upload import OnProgress
 
-CHUNK_BYTES = 1 << 20
-
 
 class Download:
     """One file. Its bytes grow in `<name>.part`, which a later call continues; the name appears when they are right."""
@@ -81,7 +79,8 @@ class Download:
         total = offset + int(length) if length is not None else None
         done = offset
         with self.part.open("ab" if offset else "wb") as file:
-            for piece in response.iter_raw(CHUNK_BYTES):
+            # Pieces as they arrive: a chunk that waits to be full is lost when the connection breaks.
+            for piece in response.iter_raw():
                 file.write(piece)
                 done += len(piece)
                 if self.on_progress is not None:
@@ -104,6 +103,6 @@ def below(folder: Path, path: str) -> Path:
 def remote_sha256(response: httpx.Response) -> str:
     """The SHA-256 of an answer's body, read as it arrives."""
     digest = hashlib.sha256()
-    for piece in response.iter_raw(CHUNK_BYTES):
+    for piece in response.iter_raw():
         digest.update(piece)
     return digest.hexdigest()

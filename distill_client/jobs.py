@@ -16,7 +16,8 @@ from distill_client.stream import EventStream
 from distill_client.transport import Transport, json_of
 from distill_client.upload import OnProgress
 
-POLL_SECONDS = 20
+POLL_SECONDS = 20.0
+TIMEOUT_SECONDS = 30.0
 TEACHER_FOLDER = "teacher/"
 
 
@@ -78,25 +79,23 @@ class Jobs:
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> Job:
         """Return the job once it is finished, however it ended. Raises JobTimeout."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        etag: str | None = None
-        while True:
-            left_seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
-            response = self._poll(job_id, etag, left_seconds)
-            etag = response.headers.get("etag")
-            job = Job.model_validate(json_of(response))
-            if job.is_finished:
-                return job
-            if deadline is not None and time.monotonic() >= deadline:
+        job, etag = self._look(job_id, None, 0)
+        while not job.is_finished:
+            left_seconds = POLL_SECONDS if deadline is None else min(POLL_SECONDS, deadline - time.monotonic())
+            if left_seconds <= 0:
                 raise JobTimeout(job_id, job.status)
+            job, etag = self._look(job_id, etag, left_seconds)
+        return job
 
-    def _poll(self, job_id: str, etag: str | None, left_seconds: float | None) -> httpx.Response:
-        """The job when it has changed since `etag`, or after POLL_SECONDS."""
-        patience = POLL_SECONDS if left_seconds is None else min(POLL_SECONDS, int(left_seconds))
+    def _look(self, job_id: str, etag: str | None, wait_seconds: float) -> tuple[Job, str | None]:
+        """The job and its ETag, once it is another than `etag` or after `wait_seconds`."""
+        timeout = self.transport.patient(wait_seconds + TIMEOUT_SECONDS)
         headers = {"If-None-Match": etag} if etag else {}
-        timeout = httpx.Timeout(self.transport.http.timeout, read=POLL_SECONDS + 30)
-        params = {"wait": patience} if etag else None
-        response = self.transport.get(f"/v1/jobs/{job_id}", params, headers=headers, timeout=timeout)
-        return response if response.status_code != httpx.codes.NOT_MODIFIED else self._poll(job_id, None, left_seconds)
+        params = {"wait": f"{wait_seconds:.1f}"} if etag else None
+        answer = self.transport.get(f"/v1/jobs/{job_id}", params, headers=headers, timeout=timeout)
+        if answer.status_code == httpx.codes.NOT_MODIFIED:
+            return self._look(job_id, None, 0)
+        return Job.model_validate(json_of(answer)), answer.headers.get("etag")
 
     def metrics(
         self,

@@ -87,7 +87,7 @@ class EventStream:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self.last_id is not None:
             headers["Last-Event-ID"] = self.last_id
-        timeout = httpx.Timeout(self.transport.http.timeout, read=SILENCE_SECONDS)
+        timeout = self.transport.patient(SILENCE_SECONDS)
         return self.transport.http.build_request("GET", self.path, headers=headers, timeout=timeout)
 
 

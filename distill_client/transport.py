@@ -31,6 +31,11 @@ class Transport:
         timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
         self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=reaches_out)
 
+    def patient(self, read_seconds: float) -> httpx.Timeout:
+        """The usual timeouts, but for an answer that may take longer to come, or to go on."""
+        usual = self.http.timeout
+        return httpx.Timeout(connect=usual.connect, write=usual.write, pool=usual.pool, read=read_seconds)
+
     def close(self) -> None:
         self.http.close()
 

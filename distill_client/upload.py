@@ -48,7 +48,7 @@ def upload(
     # One boundary and one key for all attempts: the body of a retry is the same, byte for byte.
     headers = {"Idempotency-Key": str(uuid4()), "Content-Type": f"multipart/form-data; boundary={uuid4().hex}"}
     # The server checks every line or tensor before it answers.
-    timeout = httpx.Timeout(transport.http.timeout, read=ANSWER_SECONDS)
+    timeout = transport.patient(ANSWER_SECONDS)
 
     def make_request() -> httpx.Request:
         return transport.http.build_request(

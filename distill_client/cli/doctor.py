@@ -101,10 +101,9 @@ def _parts(ready: httpx.Response) -> Iterator[Finding]:
 
 def parts_of(answer: Any) -> dict[str, tuple[bool, str]]:
     """Each part that /readyz names: whether it is well, and in which words."""
-    named = answer.get("parts") if isinstance(answer, dict) else None
-    if not isinstance(named, dict):
+    if not isinstance(answer, dict) or not all(isinstance(state, str) for state in answer.values()):
         raise ValueError("no parts")
-    return {name: (part == "ok", str(part)) for name, part in named.items()}
+    return {name: (state == "ok", state) for name, state in answer.items()}
 
 
 def _versions(system: Json) -> Iterator[Finding]:

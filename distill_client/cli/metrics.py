@@ -40,7 +40,9 @@ def metrics(
 
 
 def series_of(answer: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) by name, without empty series."""
-    return {
-        name: [(int(step), float(value)) for step, value in pairs] for name, pairs in answer["series"].items() if pairs
+    """(step, value) by name, without empty series and without values that were no numbers."""
+    known = {
+        name: [(int(point["step"]), float(point["value"])) for point in points if point["value"] is not None]
+        for name, points in answer["series"].items()
     }
+    return {name: pairs for name, pairs in known.items() if pairs}

@@ -1,0 +1,31 @@
+from distill_client.journey import Journey
+from distill_client.shapes import Event, Job
+
+
+def taken(*events: tuple[str, dict[str, object]]) -> Journey:
+    journey = Journey.of(Job(id="job_1", status="queued"))
+    for type_, data in events:
+        journey.take(Event.model_validate({"type": type_, "data": data}))
+    return journey
+
+
+def test_the_stage_is_the_headline_while_it_runs() -> None:
+    journey = taken(("status", {"data": {"status": "running"}}), ("progress", {"stage": "teaching", "percent": 4.0}))
+    assert journey.headline == "teaching"
+    assert journey.progress.percent == 4.0
+
+
+def test_a_finished_job_has_no_stage() -> None:
+    journey = taken(
+        ("progress", {"status": "running", "stage": "training"}), ("done", {"data": {"status": "succeeded"}})
+    )
+    assert (journey.headline, journey.stage) == ("succeeded", None)
+
+
+def test_only_the_students_own_losses_are_kept() -> None:
+    journey = taken(
+        ("metric", {"name": "kd_loss", "value": 1.5, "step": 1}),
+        ("metric", {"name": "baseline/ce_loss", "value": 9.0, "step": 1}),
+        ("metric", {"name": "ce_loss", "value": None, "step": 1}),
+    )
+    assert journey.losses == {"kd_loss": 1.5}
