@@ -1,0 +1,138 @@
+"""`/v1/datasets`: upload, look, fetch, delete."""
+
+import json
+from typing import Annotated, Any
+
+import pyarrow.parquet as pq
+from fastapi import APIRouter, Form, Query, Request, status
+from starlette.responses import Response
+
+from core.blobs import Stored
+from core.datasets import Datasets
+from core.ids import make_id
+from core.tables import Dataset
+from service.artifacts.endpoints import FILE, AnyResponse
+from service.blob_file import BlobFile
+from service.datasets.ingest import ingest
+from service.datasets.schemas import DatasetOut, DatasetUpload, ExamplesOut, dataset_out
+from service.deps import BlobsDep, CallerDep, DatasetsRead, DatasetsWritten, ServiceDep, WriteDep
+from service.downloads import file_answer
+from service.idempotency import OnceDep
+from service.openapi import problems
+from service.pages import CursorDep, PageOut, page_out, require_known
+from service.strict import StrictRoute
+from service.uploads import filename_of, save, scratch_folder
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute, responses=problems())
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=DatasetOut,
+    responses={201: {"headers": {"Location": {"schema": {"type": "string"}}}}, **problems(409, 415, 507)},
+)
+def create_dataset(
+    form: Annotated[DatasetUpload, Form()], service: ServiceDep, caller: CallerDep, once: OnceDep
+) -> Response:
+    """Upload a data set. It is checked line by line; a refusal lists the first ten faults with their places."""
+    filename = filename_of(form.file)
+    with scratch_folder(service.settings.work) as folder:
+        content, examples = folder / "content", folder / "examples.parquet"
+        digest = save(form.file, content)
+        found = ingest(content, examples, filename, service.settings)
+        dataset_id = make_id("ds")
+        stored = service.blobs.put(f"datasets/{dataset_id}/content", content)
+        typed = service.blobs.put(f"datasets/{dataset_id}/examples.parquet", examples)
+    row = Dataset(
+        id=dataset_id,
+        owner=caller.owner,
+        name=form.name or filename,
+        filename=filename,
+        media_type=found.media_type,
+        bytes=stored.bytes,
+        sha256=stored.sha256,
+        examples=found.examples,
+        columns=found.columns,
+        content_key=stored.key,
+        examples_key=typed.key,
+        examples_bytes=typed.bytes,
+        examples_sha256=typed.sha256,
+    )
+    kept: Response | None = None
+    try:
+        with service.database.write() as session:
+            replayed = once.of_upload(digest, filename, form.name or "").earlier_answer(session)
+            if replayed is not None:
+                return replayed
+            out = dataset_out(Datasets(session, caller.owner).add(row))
+            headers = {"Location": f"/v1/datasets/{dataset_id}"}
+            # From here on the row may exist, whatever happens to the commit: its files must stay.
+            kept = once.keep(session, status.HTTP_201_CREATED, out.model_dump_json(), headers)
+            session.commit()
+        return kept
+    finally:
+        if kept is None:
+            service.blobs.delete_below(f"datasets/{dataset_id}")
+
+
+@router.get("", response_model=PageOut[DatasetOut])
+def list_datasets(datasets: DatasetsRead, cursor: CursorDep) -> PageOut[DatasetOut]:
+    """Your data sets, the newest first."""
+    require_known(cursor, datasets.get)
+    page = datasets.page(cursor)
+    return page_out([dataset_out(row) for row in page.rows], [row.id for row in page.rows], page.has_more)
+
+
+@router.get("/{dataset_id}", response_model=DatasetOut, responses=problems(404))
+def get_dataset(dataset_id: str, datasets: DatasetsRead) -> DatasetOut:
+    """One data set: its columns, their types and values."""
+    return dataset_out(datasets.get(dataset_id))
+
+
+@router.get("/{dataset_id}/examples", response_model=ExamplesOut, responses=problems(404))
+def list_examples(
+    dataset_id: str,
+    datasets: DatasetsRead,
+    blobs: BlobsDep,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    offset: Annotated[int, Query(ge=0, le=1 << 40)] = 0,
+) -> ExamplesOut:
+    """Examples as they were understood: what a worker reads."""
+    row = datasets.get(dataset_id)
+    data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, offset, limit)
+    has_more = offset + len(data) < row.examples
+    return ExamplesOut(data=data, offset=offset, total=row.examples, has_more=has_more)
+
+
+@router.get("/{dataset_id}/content", response_class=AnyResponse, responses=FILE)
+@router.head("/{dataset_id}/content", response_class=AnyResponse, responses=FILE, operation_id="head_dataset_content")
+def get_content(dataset_id: str, request: Request, datasets: DatasetsRead, blobs: BlobsDep) -> Response:
+    """The file as it was uploaded."""
+    row = datasets.get(dataset_id)
+    return file_answer(request, blobs, Stored(row.content_key, row.bytes, row.sha256), row.media_type, row.filename)
+
+
+@router.delete("/{dataset_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
+def delete_dataset(dataset_id: str, datasets: DatasetsWritten, session: WriteDep, blobs: BlobsDep) -> None:
+    """Forget a data set that no active job needs."""
+    datasets.delete(dataset_id)
+    session.commit()
+    blobs.delete_below(f"datasets/{dataset_id}")
+
+
+def _rows(file: BlobFile, row: Dataset, offset: int, limit: int) -> list[dict[str, Any]]:
+    as_json = [column["name"] for column in row.columns if column["type"] == "json"]
+    found: list[dict[str, Any]] = []
+    with pq.ParquetFile(file) as parquet:
+        for group in range(parquet.num_row_groups):
+            count = parquet.metadata.row_group(group).num_rows
+            if offset < count:
+                found += parquet.read_row_group(group).slice(offset, limit - len(found)).to_pylist()
+            offset = max(0, offset - count)
+            if len(found) >= limit:
+                break
+    for example in found:
+        for name in as_json:
+            example[name] = json.loads(example[name]) if example[name] is not None else None
+    return found

@@ -1,0 +1,95 @@
+"""Parquet: typed already. Sizes are judged from its footer before anything is unpacked, and again while it is."""
+
+import datetime
+import decimal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from service.datasets.csv_records import MAX_COLUMNS, MAX_NAME
+from service.datasets.faults import refused
+from service.datasets.records import Records, Value
+
+MAGIC = b"PAR1"
+# Few at once: a dictionary can hide a long text behind each of many small numbers.
+BATCH_ROWS = 128
+
+
+def parquet_records(path: Path, max_bytes: int) -> Records:
+    """Yield (number of the example from 1, record). Raises Refused."""
+    with _in_words(), pq.ParquetFile(path) as file:
+        _check(file, max_bytes)
+        number, unpacked_bytes = 0, 0
+        for batch in file.iter_batches(BATCH_ROWS):
+            unpacked_bytes += batch.nbytes
+            if unpacked_bytes > max_bytes:
+                raise refused("too_large_expanded", f"unpacked it has more than {max_bytes} bytes")
+            for row in batch.to_pylist():
+                number += 1
+                yield number, {name: _plain(value) for name, value in row.items()}
+
+
+def _check(file: pq.ParquetFile, max_bytes: int) -> None:
+    schema, metadata = file.schema_arrow, file.metadata
+    if len(schema.names) > MAX_COLUMNS:
+        raise refused("too_many_columns", f"there are {len(schema.names)} columns")
+    if len(set(schema.names)) < len(schema.names):
+        raise refused("duplicate_column", "two columns have one name")
+    total_bytes = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
+    if total_bytes > max_bytes:
+        raise refused("too_large_expanded", f"unpacked it has {total_bytes} bytes, {max_bytes} are allowed")
+    for field in schema:
+        if not field.name or len(field.name) > MAX_NAME:
+            raise refused("nameless_column", "a column has no usable name")
+        if not _is_supported(field.type):
+            raise refused("unsupported_type", f"column '{field.name}' holds {field.type}", column=field.name)
+
+
+def _is_supported(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_supported(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _is_supported(kind.value_type)
+    if pa.types.is_struct(kind):
+        return all(_is_supported(kind.field(place).type) for place in range(kind.num_fields))
+    checks = (
+        "string",
+        "large_string",
+        "string_view",
+        "integer",
+        "floating",
+        "boolean",
+        "null",
+        "decimal",
+        "date",
+        "timestamp",
+    )
+    return any(getattr(pa.types, f"is_{check}")(kind) for check in checks)
+
+
+def _plain(value: Any) -> Value:
+    """As JSON would hold it. Not-a-number is null, which is what it means in a data frame."""
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value.isoformat()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    plain: Value = value
+    return plain
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise refused("broken_parquet", f"the file cannot be read: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,50 @@
+"""A data set as the contract shows it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import UploadFile
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from core.tables import Dataset
+from service.datasets.columns import Kind
+
+
+class DatasetUpload(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    file: UploadFile = Field(description="JSONL, JSON, CSV, TSV or Parquet, plain or packed with gzip or zstd.")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+class ColumnOut(BaseModel):
+    name: str
+    type: Kind
+    nulls: int
+    values: dict[str, int] | None = Field(description="How often each value stands there; null where there are many.")
+    mean_characters: float | None
+
+
+class DatasetOut(BaseModel):
+    id: str
+    object: Literal["dataset"] = "dataset"
+    name: str
+    filename: str
+    media_type: str
+    bytes: int
+    sha256: str
+    examples: int
+    columns: list[ColumnOut]
+    created_at: datetime
+
+
+def dataset_out(row: Dataset) -> DatasetOut:
+    return DatasetOut.model_validate(row, from_attributes=True)
+
+
+class ExamplesOut(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]]
+    offset: int
+    total: int
+    has_more: bool

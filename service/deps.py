@@ -1,0 +1,111 @@
+"""What endpoints ask for: the caller, a session, the queue, the blobs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from core.blobs import Blobs
+from core.database import Database
+from core.datasets import Datasets
+from core.jobs import Jobs
+from core.models import Models
+from core.settings import Settings
+from service.auth import Caller
+from service.measures import Measures
+from service.queue import Queue
+
+
+@dataclass
+class Service:
+    """What one application holds."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    queue: Queue
+    measures: Measures
+    is_closing: bool = False
+    """Set when the process is told to stop, so that event streams end instead of holding it up."""
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope["distill.caller"]
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+def _reading(service: ServiceDep) -> Iterator[Session]:
+    with service.database.read() as session:
+        yield session
+
+
+def _writing(service: ServiceDep) -> Iterator[Session]:
+    with service.database.write() as session:
+        yield session
+
+
+# The scope ends a session with the endpoint's function, not with the last byte of a long download.
+ReadDep = Annotated[Session, Depends(_reading, scope="function")]
+WriteDep = Annotated[Session, Depends(_writing, scope="function")]
+
+
+def _settings(service: ServiceDep) -> Settings:
+    return service.settings
+
+
+def _blobs(service: ServiceDep) -> Blobs:
+    return service.blobs
+
+
+def _queue(service: ServiceDep) -> Queue:
+    return service.queue
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+BlobsDep = Annotated[Blobs, Depends(_blobs)]
+QueueDep = Annotated[Queue, Depends(_queue)]
+
+
+def _jobs_read(session: ReadDep, caller: CallerDep) -> Jobs:
+    return Jobs(session, caller.owner)
+
+
+def _jobs_written(session: WriteDep, caller: CallerDep) -> Jobs:
+    return Jobs(session, caller.owner)
+
+
+def _datasets_read(session: ReadDep, caller: CallerDep) -> Datasets:
+    return Datasets(session, caller.owner)
+
+
+def _datasets_written(session: WriteDep, caller: CallerDep) -> Datasets:
+    return Datasets(session, caller.owner)
+
+
+def _models_read(session: ReadDep, caller: CallerDep) -> Models:
+    return Models(session, caller.owner)
+
+
+def _models_written(session: WriteDep, caller: CallerDep) -> Models:
+    return Models(session, caller.owner)
+
+
+JobsRead = Annotated[Jobs, Depends(_jobs_read)]
+JobsWritten = Annotated[Jobs, Depends(_jobs_written)]
+DatasetsRead = Annotated[Datasets, Depends(_datasets_read)]
+DatasetsWritten = Annotated[Datasets, Depends(_datasets_written)]
+ModelsRead = Annotated[Models, Depends(_models_read)]
+ModelsWritten = Annotated[Models, Depends(_models_written)]

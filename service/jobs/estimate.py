@@ -1,0 +1,157 @@
+"""A guess, before anything runs, at what a job will take.
+
+Time is the work in floating-point operations (2 per parameter and token forwards, 4 more backwards; embeddings are
+looked up, not multiplied) over a speed. The speed is what the last finished jobs of this service reached; before there
+is any it is an assumption about two CPU cores. Expect the right order of magnitude, not more: texts differ in length,
+machines in load, and a hub's models are not known here.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.datasets import Datasets
+from core.errors import DatasetNotFound
+from core.lifecycle import JobStatus
+from core.models import Models
+from core.spec import JobSpec
+from core.tables import Dataset, Job, Model
+from core.wire import Estimate
+from service.jobs.checks import Checked
+
+ASSUMED_FLOPS_PER_SECOND = 50e9
+START_SECONDS = 8.0
+CHARACTERS_PER_TOKEN = 4.5
+UNKNOWN_EXAMPLES = 10_000
+UNKNOWN_BODY, UNKNOWN_EMBEDDINGS = 86_000_000, 24_000_000
+JOBS_REMEMBERED = 5
+BYTES_PER_WEIGHT = 4
+BYTES_PER_TRAINED_WEIGHT = 16
+"""Weight, gradient and Adam's two moments, float32."""
+PROCESS_BYTES = 350_000_000
+
+
+@dataclass(frozen=True)
+class Size:
+    body: int
+    """Parameters that are multiplied with."""
+    embeddings: int
+
+    @property
+    def total(self) -> int:
+        return self.body + self.embeddings
+
+
+def estimate(session: Session, checked: Checked) -> Estimate:
+    spec = checked.spec
+    teachers = [_size_of(model) for model in checked.teachers]
+    student = _student_size(spec, checked.teachers[0], checked.student)
+    work = _flops(spec, checked.dataset, teachers, student)
+    seconds = START_SECONDS + work / _measured_speed(session)
+    tokens = spec.training.batch_size * _tokens(spec, checked.dataset)
+    # Activations of one step: about 16 values per token for each of the square root of the body's parameters.
+    activations = int(16 * BYTES_PER_WEIGHT * tokens * student.body**0.5)
+    resident = BYTES_PER_WEIGHT * max(size.total for size in teachers) + BYTES_PER_TRAINED_WEIGHT * student.total
+    disk = BYTES_PER_WEIGHT * sum(size.total for size in teachers) + 3 * 3 * BYTES_PER_WEIGHT * student.total
+    return Estimate(
+        seconds=round(min(seconds, spec.resources.max_minutes * 60), 1),
+        peak_memory_bytes=PROCESS_BYTES + resident + activations,
+        disk_bytes=disk,
+    )
+
+
+def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], student: Size) -> float:
+    """Operations of the whole job: fine-tuning, the teacher's one reading, training, and the baseline's training."""
+    examples = _examples(spec, dataset)
+    tokens = _tokens(spec, dataset)
+    per_step = spec.training.batch_size * spec.training.gradient_accumulation
+    steps = spec.training.max_steps or max(1.0, spec.training.epochs * examples / per_step)
+    trainings = 2 if spec.evaluation.baseline else 1
+    total = trainings * 6.0 * student.body * tokens * steps * per_step
+    labelled = _labelled(spec, dataset)
+    for teacher, size in zip(spec.teacher, teachers, strict=True):
+        total += 2.0 * size.body * tokens * examples
+        if teacher.finetune is not None:
+            total += 6.0 * size.body * tokens * labelled * teacher.finetune.epochs
+    return total
+
+
+def _measured_speed(session: Session) -> float:
+    """Median operations per second over the last finished jobs whose inputs are still here."""
+    query = select(Job).where(Job.status == JobStatus.SUCCEEDED, Job.seconds_run > START_SECONDS)
+    rows = session.scalars(query.order_by(Job.id.desc()).limit(JOBS_REMEMBERED))
+    speeds = [speed for job in rows if (speed := _speed_of(session, job)) is not None]
+    return statistics.median(speeds) if speeds else ASSUMED_FLOPS_PER_SECOND
+
+
+def _speed_of(session: Session, job: Job) -> float | None:
+    spec = JobSpec.model_validate(job.spec)
+    models = Models(session, job.owner)
+    teachers = [models.find(teacher.model) for teacher in spec.teacher]
+    try:
+        dataset = Datasets(session, job.owner).get(spec.dataset.id)
+    except DatasetNotFound:
+        return None
+    if None in teachers:
+        return None
+    given = models.find(spec.student.model) if spec.student.model else None
+    student = _student_size(spec, teachers[0], given)
+    work = _flops(spec, dataset, [_size_of(teacher) for teacher in teachers], student)
+    return work / (job.seconds_run - START_SECONDS) or None
+
+
+def _size_of(model: Model | None) -> Size:
+    if model is None:
+        return Size(UNKNOWN_BODY, UNKNOWN_EMBEDDINGS)
+    return Size(model.parameters - model.embedding_parameters, model.embedding_parameters)
+
+
+def _student_size(spec: JobSpec, teacher: Model | None, given: Model | None) -> Size:
+    if spec.student.config is not None:
+        return _size_of_config(spec, _size_of(teacher))
+    whole = _size_of(teacher)
+    if spec.student.from_teacher is not None:
+        layers = (teacher.layers if teacher is not None else None) or 12
+        share = min(1.0, len(spec.student.from_teacher.layers) / layers)
+        return Size(int(whole.body * share), whole.embeddings)
+    return _size_of(given)
+
+
+def _size_of_config(spec: JobSpec, teacher: Size) -> Size:
+    config: Mapping[str, object] = {str(name): value for name, value in (spec.student.config or {}).items()}
+
+    def number(*names: str, default: int) -> int:
+        values = (config.get(name) for name in names)
+        return next((value for value in values if isinstance(value, int)), default)
+
+    hidden = number("hidden_size", "dim", default=768)
+    layers = number("num_hidden_layers", "n_layers", default=12)
+    inner = number("intermediate_size", "hidden_dim", default=3072)
+    vocabulary = number("vocab_size", default=max(1, teacher.embeddings // hidden))
+    return Size(layers * (4 * hidden * hidden + 2 * hidden * inner), vocabulary * hidden)
+
+
+def _examples(spec: JobSpec, dataset: Dataset | None) -> int:
+    known = dataset.examples if dataset is not None else UNKNOWN_EXAMPLES
+    wanted = spec.dataset.max_examples
+    return known if wanted is None else min(known, wanted)
+
+
+def _labelled(spec: JobSpec, dataset: Dataset | None) -> int:
+    column = _column(dataset, spec.dataset.columns.label)
+    return _examples(spec, dataset) - int(column["nulls"] if column else 0)
+
+
+def _tokens(spec: JobSpec, dataset: Dataset | None) -> float:
+    column = _column(dataset, spec.dataset.columns.text)
+    mean = column.get("mean_characters") if column else None
+    tokens = 2 + (mean or 100) / CHARACTERS_PER_TOKEN
+    return float(min(spec.training.max_length, tokens))
+
+
+def _column(dataset: Dataset | None, name: str) -> dict[str, float] | None:
+    columns = dataset.columns if dataset is not None else []
+    return next((column for column in columns if column["name"] == name), None)

@@ -1,0 +1,88 @@
+"""Pydantic's findings as faults: where in the body, what is wrong, what to write instead."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import ErrorDetails
+
+from core.spec import JobSpec
+from service.problems import Fault, pointer_of, printable
+
+CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
+OWN_CODES = frozenset(
+    {"not_available", "invalid_reference", "student_source", "invalid_split", "beta_without_jsd", "label_filter"}
+)
+HINTS = {
+    "unknown_field": "Remove it, or correct its spelling; GET /docs shows every field.",
+    "missing_field": "It is required.",
+    "invalid_value": "GET /docs shows what it may be.",
+    "not_available": "Leave it out.",
+    "student_source": 'Write "student": "name", {"from_teacher": {"layers": […]}} or {"config": {…}}.',
+    "invalid_reference": "Upload the folder to POST /v1/models and use its name.",
+    "invalid_split": "Let dataset.validation + dataset.test be less than 1.",
+    "beta_without_jsd": "Leave beta out, or use divergence jsd.",
+    "label_filter": "Write label=key:value.",
+}
+
+
+def faults_of(error: RequestValidationError) -> list[Fault]:
+    faults = [_fault(detail, error.body) for detail in error.errors()]
+    # The arms of a union each say the same of one place.
+    unique = {(fault.pointer, fault.detail): fault for fault in faults}
+    return list(unique.values())
+
+
+def _fault(found: ErrorDetails, body: Any) -> Fault:
+    place, *parts = found["loc"] or ("body",)
+    kind = found["type"]
+    code = CODES.get(kind) or (kind if kind in OWN_CODES else "invalid_value")
+    where = _present(parts, body) if place == "body" else [place, *parts]
+    return Fault(pointer=pointer_of(where), detail=_detail(found, code), code=code, hint=HINTS[code])
+
+
+def _present(parts: Sequence[int | str], body: Any) -> list[int | str]:
+    """The parts of a location that the body has; a union's tag or a list that was not written is skipped.
+
+    The last part may be absent (a missing field is), unless it names an arm of a union: those hold brackets.
+    """
+    kept: list[int | str] = []
+    for place, part in enumerate(parts):
+        is_last = place == len(parts) - 1
+        if _has(body, part):
+            body = body[part]
+        elif not is_last or not isinstance(body, dict) or _is_tag(part):
+            continue
+        kept.append(part)
+    return kept
+
+
+def _has(body: Any, part: int | str) -> bool:
+    if isinstance(body, list):
+        return isinstance(part, int) and part < len(body)
+    return isinstance(body, dict) and part in body
+
+
+def _is_tag(part: int | str) -> bool:
+    return isinstance(part, int) or "[" in part or "-" in part
+
+
+def _detail(found: ErrorDetails, code: str) -> str:
+    if code == "unknown_field":
+        name = printable(str(found["loc"][-1]))[:100]
+        near = difflib.get_close_matches(name, _KNOWN_FIELDS, 1)
+        return f"there is no field '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    if code == "missing_field":
+        return f"'{found['loc'][-1]}' is missing"
+    return printable(found["msg"])
+
+
+def _field_names(schema: Any) -> set[str]:
+    if isinstance(schema, dict):
+        own = set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set()
+        return own.union(*(_field_names(part) for part in schema.values()))
+    return set().union(*(_field_names(part) for part in schema)) if isinstance(schema, list) else set()
+
+
+_KNOWN_FIELDS = sorted(_field_names(JobSpec.model_json_schema()))
