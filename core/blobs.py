@@ -1,6 +1,7 @@
 """Bytes in storage, by key: a folder, S3, Google or Azure storage, by URL. A blob is there whole or not at all."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -148,8 +149,7 @@ def _remove_empty_folders(store: ObjectStore, prefix: str) -> None:
     """A folder store leaves folders behind where an object store has none."""
     if not isinstance(store, LocalStore) or store.prefix is None:
         return
-    root = Path(store.prefix) / prefix
-    for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
-        folder.rmdir()
-    if root.is_dir():
-        root.rmdir()
+    for folder, _, _ in os.walk(Path(store.prefix) / prefix, topdown=False):
+        # Another may delete the same, or store something here again: neither is an error.
+        with suppress(OSError):
+            Path(folder).rmdir()

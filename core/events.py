@@ -87,7 +87,7 @@ def series(
     to_step: int | None = None,
     points: int | None = None,
 ) -> list[tuple[int, float]]:
-    """One metric's (step, value), at most `points` of them: evenly chosen, the first and the last always among them."""
+    """One metric's (step, value), at most `points` of them: evenly chosen, the last among them, and the first of two."""
     where = [Metric.job_id == job_id, Metric.name == name, Metric.step >= from_step]
     if to_step is not None:
         where.append(Metric.step <= to_step)
@@ -98,7 +98,7 @@ def series(
     place = (func.row_number().over(order_by=Metric.step) - 1).label("place")
     numbered = select(Metric.step, Metric.value, place).where(*where).subquery()
     stride = max(1, -(-(total - 1) // max(1, points - 1)))
-    kept = select(numbered.c.step, numbered.c.value).where(
-        (numbered.c.place % stride == 0) | (numbered.c.place == total - 1)
-    )
+    is_last = numbered.c.place == total - 1
+    is_kept = is_last if points == 1 else is_last | (numbered.c.place % stride == 0)
+    kept = select(numbered.c.step, numbered.c.value).where(is_kept)
     return [(step, value) for step, value in session.execute(kept.order_by(numbered.c.step))]
