@@ -25,8 +25,7 @@ class Journey:
         elif event.type == "metric":
             self._take_metric(event)
         elif event.type in ("status", "done"):
-            inner = event.data.get("data")
-            self.status = str((inner if isinstance(inner, dict) else event.data).get("status", self.status))
+            self.status = str(event.data.get("status", self.status))
             if self.status not in ("running", "cancelling"):
                 self.stage = None
 
@@ -38,8 +37,7 @@ class Journey:
         return self.status
 
     def _take_progress(self, event: Event) -> None:
-        inner = event.data.get("progress")
-        self.progress = Progress.model_validate(inner if isinstance(inner, dict) else event.data)
+        self.progress = Progress.model_validate(event.data)
         self.status = str(event.data.get("status", self.status))
         self.stage = event.data.get("stage", self.stage)
 

@@ -161,8 +161,10 @@ class Dataset(Shape):
 
 
 class Model(Shape):
+    """`id` is the name, as in OpenAI's list; `model_id` is opaque and never used twice."""
+
     id: str
-    name: str | None = None
+    model_id: str = ""
     task: str | None = None
     source: str | None = None
     architecture: str | None = None

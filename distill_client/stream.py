@@ -49,26 +49,30 @@ def frames(lines: Iterator[str]) -> Iterator[Frame]:
 
 
 class EventStream:
-    """A job's events until `done`, over as many connections as it takes."""
+    """A job's events until it is finished, over as many connections as it takes."""
 
     def __init__(self, transport: Transport, path: str, last_id: str | None = None) -> None:
         self.transport, self.path, self.last_id = transport, path, last_id
         self.reconnect_seconds: float | None = None
+        self.is_over = False
 
     def __iter__(self) -> Iterator[Event]:
         """Raises ApiError, and ServerUnreachable once reconnecting has failed for good."""
-        failures = 0
+        failures, last_type = 0, ""
         while True:
             try:
                 for event in self._connect():
-                    failures = 0
+                    failures, last_type = 0, event.type
                     yield event
-                    if event.type == "done":
-                        return
+                if self.is_over:
+                    return
                 reason = "the stream ended before the job did"
             except httpx.TransportError as error:
                 reason = reason_of(error)
             failures += 1
+            if last_type == "done" and failures == 1:
+                # Most often the end; but a job that was retried goes on behind its first `done`.
+                continue
             if failures >= self.transport.retries.attempts:
                 raise ServerUnreachable(self.transport.url, reason)
             delay_seconds = self.reconnect_seconds or self.transport.retries.delay_seconds(failures)
@@ -76,6 +80,8 @@ class EventStream:
 
     def _connect(self) -> Iterator[Event]:
         with self.transport.stream(self._request) as response:
+            # 204: nothing follows what we have, and nothing will.
+            self.is_over = response.status_code == httpx.codes.NO_CONTENT
             for frame in frames(response.iter_lines()):
                 self.last_id = frame.id or self.last_id
                 self.reconnect_seconds = frame.retry_seconds or self.reconnect_seconds

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -18,7 +16,9 @@ from distill_client.download import remote_sha256
 from distill_client.errors import ApiError, ClientError, ServerUnreachable
 from distill_client.shapes import Artifact, Json
 
-STALE_SECONDS = 60.0
+PACKAGE = "distillation-service"
+STALE_SECONDS = 30.0
+"""A worker writes its heartbeat every five seconds; its age is told by the database's clock."""
 MARKS = {True: ("ok", "green"), False: ("bad", "bold red")}
 
 
@@ -76,7 +76,7 @@ def examine(client: Client, *, deep: bool = False) -> Iterator[Finding]:
         yield Finding("access", False, str(error), advice)
         return
     yield from _versions(system)
-    yield from _workers(system, _server_time(ready))
+    yield from _workers(system)
     yield from _disk(system)
     if deep:
         yield from _artifacts(client)
@@ -107,21 +107,19 @@ def parts_of(answer: Any) -> dict[str, tuple[bool, str]]:
 
 
 def _versions(system: Json) -> Iterator[Finding]:
-    server, ours = str(system.get("version", "unknown")), version("distillation-service")
+    server, ours = str(system["versions"].get(PACKAGE)), version(PACKAGE)
     same = server == ours
     yield Finding("version", same, f"service {server}, client {ours}", f"install the client's version {server}")
 
 
-def _workers(system: Json, present: datetime) -> Iterator[Finding]:
-    workers = system.get("workers") or []
+def _workers(system: Json) -> Iterator[Finding]:
     fresh = 0
-    for worker in workers:
-        seconds = (present - datetime.fromisoformat(worker["heartbeat_at"])).total_seconds()
+    for worker in system["workers"]:
+        seconds = float(worker["heartbeat_age_seconds"])
         is_fresh = seconds < STALE_SECONDS
         fresh += is_fresh
-        devices = ", ".join(_device_name(device) for device in worker.get("devices") or []) or "cpu"
-        detail = f"{worker['name']} on {devices}, queues {', '.join(worker.get('queues') or [])}"
-        detail += f", heartbeat {max(0, round(seconds))} s ago"
+        devices = ", ".join(_device_name(device) for device in worker["devices"]) or "cpu"
+        detail = f"{worker['name']} on {devices}, queues {', '.join(worker['queues'])}, heartbeat {seconds:.0f} s ago"
         yield Finding("worker", is_fresh, detail, "it stopped without a word: look at its log, start it again")
     if not fresh:
         advice = "jobs wait until one starts: `distill up`, or `python -m worker` beside the service"
@@ -130,12 +128,6 @@ def _workers(system: Json, present: datetime) -> Iterator[Finding]:
 
 def _device_name(device: Any) -> str:
     return str(device.get("name") or device.get("type")) if isinstance(device, dict) else str(device)
-
-
-def _server_time(response: httpx.Response) -> datetime:
-    """Heartbeats are judged by the server's clock, so that a wrong one here does not matter."""
-    stamp = response.headers.get("date")
-    return parsedate_to_datetime(stamp) if stamp else datetime.now(UTC)
 
 
 def _disk(system: Json) -> Iterator[Finding]:

@@ -33,7 +33,12 @@ def create(
     if as_json:
         write_json(key)
         return
-    write(key.secret or "")
+    if key.secret is None:
+        # A repeated request replays its answer, and the service does not keep what opens it.
+        raise CommandFailed(
+            f"the key was made, but its secret was lost on the way; revoke it: distill keys revoke {key.id}"
+        )
+    write(key.secret)
     say(f"This is the only time that it is shown. Revoke it: distill keys revoke {key.id}")
 
 

@@ -32,7 +32,7 @@ def upload(
         write_json(model)
         return
     write(chosen)
-    say(f"{formats.count(model.parameters)} parameters, {formats.size(model.bytes)}; id {model.id}")
+    say(f"{formats.count(model.parameters)} parameters, {formats.size(model.bytes)}; id {model.model_id}")
 
 
 @models.command("list")
@@ -48,9 +48,7 @@ def list_models(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     made = table(*columns, right=("PARAMETERS", "SIZE"))
     for model in found:
         numbers = formats.count(model.parameters), formats.size(model.bytes)
-        made.add_row(
-            styled(model.name or model.id), model.source or "", model.task or "encoder", *numbers, model.job or ""
-        )
+        made.add_row(styled(model.id), model.source or "", model.task or "encoder", *numbers, model.job or "")
     write_table(made) if found else say("No models. Upload one: distill models upload FOLDER --name NAME")
 
 
@@ -76,8 +74,8 @@ def _facts_of(model: Model) -> Table:
     made.add_column(overflow="fold")
     labels = ", ".join(str(label) for label in model.labels or []) or formats.ABSENT
     rows = {
-        "model": model.name or model.id,
-        "id": model.id,
+        "model": model.id,
+        "id": model.model_id,
         "source": model.source or formats.ABSENT,
         "architecture": model.architecture or formats.ABSENT,
         "task": model.task or "none: an encoder without a head",

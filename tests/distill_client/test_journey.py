@@ -10,15 +10,13 @@ def taken(*events: tuple[str, dict[str, object]]) -> Journey:
 
 
 def test_the_stage_is_the_headline_while_it_runs() -> None:
-    journey = taken(("status", {"data": {"status": "running"}}), ("progress", {"stage": "teaching", "percent": 4.0}))
+    journey = taken(("status", {"status": "running"}), ("progress", {"stage": "teaching", "percent": 4.0}))
     assert journey.headline == "teaching"
     assert journey.progress.percent == 4.0
 
 
 def test_a_finished_job_has_no_stage() -> None:
-    journey = taken(
-        ("progress", {"status": "running", "stage": "training"}), ("done", {"data": {"status": "succeeded"}})
-    )
+    journey = taken(("progress", {"status": "running", "stage": "training"}), ("done", {"status": "succeeded"}))
     assert (journey.headline, journey.stage) == ("succeeded", None)
 
 
