@@ -87,7 +87,7 @@ def series(
     to_step: int | None = None,
     points: int | None = None,
 ) -> list[tuple[int, float]]:
-    """One metric's (step, value), at most `points` of them: evenly chosen, the last among them, and the first of two."""
+    """One metric's (step, value), at most `points` of them: evenly chosen, with the last and, of two, the first."""
     where = [Metric.job_id == job_id, Metric.name == name, Metric.step >= from_step]
     if to_step is not None:
         where.append(Metric.step <= to_step)
