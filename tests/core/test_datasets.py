@@ -1,0 +1,52 @@
+"""An owner's data sets, kept for as long as a job needs them."""
+
+import pytest
+
+from core.database import Database
+from core.datasets import Datasets, examples_blob
+from core.errors import DatasetInUse, DatasetNotFound
+from core.jobs import Jobs
+from core.pages import Cursor
+from tests.core.rows import OWNER, add_job, dataset_row
+
+
+def added(database: Database, owner: str = OWNER) -> str:
+    with database.write() as session:
+        dataset_id = Datasets(session, owner).add(dataset_row(owner)).id
+        session.commit()
+    return dataset_id
+
+
+def test_a_data_set_is_its_owners_alone(database: Database) -> None:
+    mine, others = added(database), added(database, "other")
+    with database.read() as session:
+        datasets = Datasets(session, OWNER)
+        assert datasets.get(mine).id == mine
+        assert [dataset.id for dataset in datasets.page(Cursor()).rows] == [mine]
+        for verb in (datasets.get, datasets.delete):
+            with pytest.raises(DatasetNotFound):
+                verb(others)
+
+
+def test_a_data_set_goes_when_no_job_needs_it(database: Database) -> None:
+    dataset_id = added(database)
+    job_id = add_job(database, dataset=dataset_id)
+    with database.write() as session:
+        with pytest.raises(DatasetInUse) as refused:
+            Datasets(session, OWNER).delete(dataset_id)
+        assert refused.value.args == (dataset_id, job_id)
+        Jobs(session, OWNER).cancel(job_id)
+        Datasets(session, OWNER).delete(dataset_id)
+        session.commit()
+    with database.read() as session, pytest.raises(DatasetNotFound):
+        Datasets(session, OWNER).get(dataset_id)
+
+
+def test_a_worker_fetches_the_typed_examples_and_not_the_upload() -> None:
+    row = dataset_row()
+    assert (examples_blob(row).key, examples_blob(row).bytes) == (row.examples_key, row.examples_bytes)
+
+
+def test_a_data_set_in_an_owners_name_is_added_by_that_owner(database: Database) -> None:
+    with database.write() as session, pytest.raises(AssertionError):
+        Datasets(session, OWNER).add(dataset_row("other"))

@@ -1,0 +1,16 @@
+"""A report is the same in the row, in report.json and in a client."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.report import Report
+
+finite = {"allow_nan": False, "allow_infinity": False}
+st.register_type_strategy(float, st.floats(**finite))
+
+
+@given(st.from_type(Report))
+@settings(deadline=None, max_examples=60)
+def test_a_report_comes_back_from_json_as_it_was(report: Report) -> None:
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert Report.model_validate(report.model_dump(mode="json")) == report
