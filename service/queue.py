@@ -53,7 +53,7 @@ class Queue:
     def ping(self) -> None:
         """Raise what the broker's client raises where the broker cannot be reached."""
         with self._celery.connection_for_write(connect_timeout=ANSWER_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=ANSWER_SECONDS)
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             connection.default_channel.client.ping()
 
     def close(self) -> None:

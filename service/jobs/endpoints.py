@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -24,6 +25,7 @@ from service.deps import (
     JobsWritten,
     QueueDep,
     ReadDep,
+    Service,
     ServiceDep,
     SettingsDep,
     WriteDep,
@@ -42,7 +44,7 @@ from service.strict import StrictRoute
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute, responses=problems())
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.4
 MAX_WAIT_SECONDS = 60
 
 
@@ -130,15 +132,9 @@ async def get_job(
             job = Jobs(session, caller.owner).get(job_id)
             return _out(session, job), job.version
 
-    deadline = time.monotonic() + wait
+    if wait:
+        await _change_of(service, job_id, if_none_match, wait)
     out, version = await run_in_threadpool(look)
-    seen = if_none_match or _etag(version)
-    while wait and _etag(version) == seen and out.status not in FINAL and not service.is_closing:
-        left_seconds = deadline - time.monotonic()
-        if left_seconds <= 0:
-            break
-        await asyncio.sleep(min(POLL_SECONDS, left_seconds))
-        out, version = await run_in_threadpool(look)
     headers = {"ETag": _etag(version), "Cache-Control": "no-cache"}
     if if_none_match == _etag(version):
         return Response(status_code=304, headers=headers)
@@ -195,6 +191,28 @@ def get_result(job_id: str, jobs: JobsRead, session: ReadDep) -> ResultOut:
     return ResultOut(
         id=job.id, status=out.status, report=out.report, artifacts=artifacts, error=out.error, links=links_of(job.id)
     )
+
+
+async def _change_of(service: Service, job_id: str, etag: str | None, seconds: float) -> None:
+    """Return when the job's version is another than `etag` (or than now), when it is over, or after `seconds`.
+
+    It is asked for in short sessions, so that a hundred who wait hold neither connections nor threads.
+    """
+
+    def look() -> tuple[str, bool] | None:
+        with service.database.read() as session:
+            row = session.execute(select(Job.version, Job.status).where(Job.id == job_id)).one_or_none()
+            return (_etag(row.version), row.status in FINAL) if row is not None else None
+
+    deadline = time.monotonic() + seconds
+    found = await run_in_threadpool(look)
+    seen = etag or (found[0] if found else None)
+    while found is not None and found[0] == seen and not found[1] and not service.is_closing:
+        left_seconds = deadline - time.monotonic()
+        if left_seconds <= 0:
+            return
+        await asyncio.sleep(min(POLL_SECONDS, left_seconds))
+        found = await run_in_threadpool(look)
 
 
 def _out(session: Session, job: Job) -> JobOut:

@@ -15,12 +15,17 @@ class Labels:
     examples: int
 
     def lacking_in(self, classes: Sequence[str]) -> list[str]:
-        """The labels that have no place among a teacher's classes: by name in any case, or as indices."""
+        """The labels without a place among a teacher's classes; none where all match by name, by name in any case, or
+        as indices."""
         names = self.names or []
+        for spell in (str, str.casefold):
+            known = {spell(name) for name in classes}
+            if len(known) == len(classes) and all(spell(name) in known for name in names):
+                return []
+        if all(name.isdecimal() and int(name) < len(classes) for name in names):
+            return []
         known = {name.casefold() for name in classes}
-        lacking = [name for name in names if name.casefold() not in known]
-        are_indices = all(name.isdecimal() and int(name) < len(classes) for name in names)
-        return [] if are_indices else lacking
+        return [name for name in names if name.casefold() not in known] or list(names)
 
 
 def labels_of(dataset: Dataset, column_name: str) -> Labels:
