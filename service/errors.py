@@ -140,6 +140,7 @@ def _of_starlette(error: HTTPException) -> DistillError:
         400: BrokenRequest,
         404: RouteNotFound,
         405: MethodNotAllowed,
+        408: RequestTooSlow,
         413: BodyTooLarge,
         415: UnsupportedMediaType,
     }

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge, RequestTooSlow
+from service.errors import BodyTooLarge
 
 SILENCE_SECONDS = 60.0
 MULTIPART_OVERHEAD_BYTES = 64 << 10
@@ -34,6 +35,8 @@ class BodyLimits:
 
 
 class _Counted:
+    """Raises what FastAPI lets through while it reads a body: its own kind of exception."""
+
     def __init__(self, receive: Receive, limit: int) -> None:
         self.receive, self.limit = receive, limit
         self.total_bytes = 0
@@ -46,9 +49,9 @@ class _Counted:
             async with asyncio.timeout(SILENCE_SECONDS):
                 message = await self.receive()
         except TimeoutError:
-            raise RequestTooSlow(f"nothing came for {SILENCE_SECONDS:g} seconds") from None
+            raise HTTPException(408, f"nothing came for {SILENCE_SECONDS:g} seconds") from None
         self.total_bytes += len(message.get("body", b""))
         self.is_whole = not message.get("more_body", False)
         if self.total_bytes > self.limit:
-            raise BodyTooLarge(f"the body has more than {self.limit} bytes")
+            raise HTTPException(413, f"the body has more than {self.limit} bytes")
         return message

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import ErrorDetails
+from starlette.datastructures import FormData
 
 from core.spec import JobSpec
 from service.problems import Fault, pointer_of, printable
@@ -28,7 +29,8 @@ HINTS = {
 
 
 def faults_of(error: RequestValidationError) -> list[Fault]:
-    faults = [_fault(detail, error.body) for detail in error.errors()]
+    body = dict(error.body) if isinstance(error.body, FormData) else error.body
+    faults = [_fault(detail, body) for detail in error.errors()]
     # The arms of a union each say the same of one place.
     unique = {(fault.pointer, fault.detail): fault for fault in faults}
     return list(unique.values())

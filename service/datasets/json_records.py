@@ -195,7 +195,7 @@ def _odd(error: ValueError | RecursionError, line: int) -> Fault:
     if isinstance(error, _NotFinite):
         return fault("not_finite", f"{error} is no JSON number", line=line)
     if isinstance(error, json.JSONDecodeError):
-        return fault("broken_json", error.msg, line=line + error.lineno - 1, column=error.colno)
+        return fault("broken_json", error.msg, line=line + error.lineno - 1)
     return fault("number_too_large", "a number has too many digits", line=line)
 
 
