@@ -19,7 +19,7 @@ import typer
 from distill_client.cli import formats
 from distill_client.cli.app import FAILED, Target, app
 from distill_client.cli.failures import CommandFailed
-from distill_client.cli.output import say, styled, table, write, write_table
+from distill_client.cli.output import joined, say, styled, table, write, write_table
 from distill_client.cli.report import show_report
 from distill_client.cli.up import require_launcher
 from distill_client.cli.watch import byte_bar, follow
@@ -216,7 +216,7 @@ def curl_lines(url: str, assets: Assets, spec: Json, job_id: str) -> list[str]:
 
 def step(text: str) -> None:
     """One line for each part of the demo."""
-    write(styled("\n> ", "bold cyan").append_text(styled(text, "bold")))
+    write(joined(("\n> ", "bold cyan"), (text, "bold")))
 
 
 def _choice(probabilities: dict[str, float]) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from distill_client.cli import formats
 from distill_client.cli.app import FAILED, JsonFlag, app, connect
-from distill_client.cli.output import out, styled, write_json
+from distill_client.cli.output import joined, out, styled, write_json
 from distill_client.client import Client
 from distill_client.download import remote_sha256
 from distill_client.errors import ApiError, ClientError, ServerUnreachable
@@ -50,11 +50,7 @@ def doctor(
 
 def _tell(finding: Finding) -> None:
     mark, style = MARKS[finding.is_well]
-    line = (
-        styled(f"{mark:<4}", style)
-        .append_text(styled(f"{finding.name:<12}", "bold"))
-        .append_text(styled(finding.detail))
-    )
+    line = joined((f"{mark:<4}", style), (f"{finding.name:<12}", "bold"), (finding.detail, ""))
     out.print(line, soft_wrap=True)
     if finding.advice and not finding.is_well:
         out.print(styled(f"{'':16}{finding.advice}", "cyan"), soft_wrap=True)

@@ -1,6 +1,6 @@
 """Errors as a user reads them: what happened, where, what to do next."""
 
-from distill_client.cli.output import err, say, styled
+from distill_client.cli.output import err, joined, say
 from distill_client.errors import ApiError, ClientError, ServerUnreachable
 
 
@@ -41,4 +41,4 @@ def _explain_answer(error: ApiError) -> None:
 
 
 def _line(label: str, text: str, style: str) -> None:
-    err.print(styled(f"{label}: ", style).append_text(styled(text)), soft_wrap=True)
+    err.print(joined((f"{label}: ", style), (text, "")), soft_wrap=True)

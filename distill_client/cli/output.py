@@ -1,5 +1,6 @@
 """What the command line writes: results on stdout, everything said about them on stderr."""
 
+import io
 import json
 import re
 import sys
@@ -15,6 +16,7 @@ from distill_client.shapes import Shape
 
 out = Console(highlight=False, emoji=False, markup=False)
 err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+PIPE_WIDTH = 10_000
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -25,6 +27,11 @@ def plain(text: str) -> str:
 
 def styled(text: str, style: str = "") -> Text:
     return Text(plain(text), style=style)
+
+
+def joined(*parts: tuple[str, str]) -> Text:
+    """One line out of (text, style) parts, each in its own style."""
+    return Text.assemble(*((plain(text), style) for text, style in parts))
 
 
 def write_json(answer: Any) -> None:
@@ -51,17 +58,19 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     numbers = set(right)
     for column in columns:
-        # Ids are copied, so they are never cut; the console is as wide as its longest line where there is no terminal.
         made.add_column(column, justify="right" if column in numbers else "left", no_wrap=True, overflow="fold")
     return made
 
 
 def write_table(made: Table) -> None:
-    """On a terminal at its width; into a pipe at the table's own, so that no row is broken."""
+    """On a terminal at its width; into a pipe so wide that no row is broken."""
     if is_terminal():
         out.print(made)
-    else:
-        out.print(made, width=max(out.measure(made).maximum, 1), crop=False, overflow="ignore", no_wrap=True)
+        return
+    wide = Console(file=io.StringIO(), width=PIPE_WIDTH, highlight=False, emoji=False, markup=False)
+    with wide.capture() as captured:
+        wide.print(made)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 STATUS_STYLES = {

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from distill_client.cli import formats
 from distill_client.cli.app import FAILED, INTERRUPTED, JobId, JsonFlag, app, connect
-from distill_client.cli.output import err, is_terminal, out, say, styled, write, write_json
+from distill_client.cli.output import err, is_terminal, joined, out, say, styled, write, write_json
 from distill_client.client import Client
 from distill_client.journey import LOSSES, Journey
 from distill_client.shapes import Event, Job
@@ -74,8 +74,8 @@ def show_end(job: Job) -> None:
     """The outcome in a few lines."""
     if job.error is not None:
         where = f" while {job.error.stage}" if job.error.stage else ""
-        write(styled(f"{job.error.code}{where}: ", "bold red").append_text(styled(job.error.message)))
-        write(styled("hint: ", "cyan").append_text(styled(job.error.hint)))
+        write(joined((f"{job.error.code}{where}: ", "bold red"), (job.error.message, "")))
+        write(joined(("hint: ", "cyan"), (job.error.hint, "")))
         write(f"Logs: distill logs {job.id}")
     elif job.report is not None:
         write(styled(job.report.verdict, "bold"))
@@ -161,7 +161,7 @@ def event_line(event: Event) -> Text:
     """`12:03:04  Started on …`, in this machine's own time."""
     moment = event.data.get("created_at")
     clock = f"{datetime.fromisoformat(moment).astimezone():%H:%M:%S}" if isinstance(moment, str) else "        "
-    return styled(clock, "dim").append("  ").append_text(styled(event.message, LEVEL_STYLES.get(event.level, "")))
+    return joined((f"{clock}  ", "dim"), (event.message, LEVEL_STYLES.get(event.level, "")))
 
 
 def progress_line(journey: Journey) -> str:
