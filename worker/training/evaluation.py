@@ -95,8 +95,10 @@ def bootstrap_interval(differences_N: NDArray[np.float64], seed: int) -> Interva
 
 
 def class_results(models: dict[str, Logits], held_out: HeldOut) -> list[ClassResult]:
-    """Return each class with its support and every model's F1 on it."""
+    """Return each class with its support and every model's F1 on it; nothing where there are no labels."""
     labelled = held_out.is_labelled
+    if not labelled.any():
+        return []
     truth, places = held_out.codes[labelled], list(range(len(held_out.classes)))
     scores = {
         name: f1_score(truth, logits_NC[labelled].argmax(axis=1), labels=places, average=None, zero_division=0)

@@ -59,6 +59,9 @@ def for_both_versions(config: dict[str, Any]) -> dict[str, Any]:
     rope = both.get("rope_parameters")
     if isinstance(rope, dict) and "rope_theta" in rope:
         both["rope_theta"] = rope["rope_theta"]
+    elif isinstance(rope, dict) and both.get("model_type") == "modernbert":
+        both["global_rope_theta"] = rope["full_attention"]["rope_theta"]
+        both["local_rope_theta"] = rope["sliding_attention"]["rope_theta"]
     return both
 
 

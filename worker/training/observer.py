@@ -33,7 +33,7 @@ class Observer(Protocol):
         """Why the job must stop now, or None. Asked at every step and between pieces of work."""
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error: somebody asked for it
+class Stopped(Exception):
     """The job was asked to stop and has kept what it could."""
 
     def __init__(self, reason: StopReason) -> None:

@@ -1,6 +1,7 @@
 """Where students come from: a folder, layers of the teacher, or a config; and which of their parameters learn."""
 
 import copy
+import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from core.errors import JobFailed, StudentUnusable
 from core.spec import LoraSpec, StudentSpec
@@ -99,6 +100,7 @@ def _from_config(spec: StudentSpec, teacher: Loaded, classes: list[str], seed: i
     try:
         config = AutoConfig.for_model(model_type, **(tokens | written))
         say_classes(config, classes)
+        _say_special_tokens(config, tokenizer)
         if getattr(config, "num_hidden_layers", 0) > MOST_LAYERS:
             raise StudentUnusable(
                 f"student.config asks for {config.num_hidden_layers} layers; {MOST_LAYERS} is the most"
@@ -117,10 +119,17 @@ def _from_config(spec: StudentSpec, teacher: Loaded, classes: list[str], seed: i
     return Student(model, tokenizer, frozenset(name for name, _ in model.named_parameters()))
 
 
-def _check_size(config: object) -> None:
+def _say_special_tokens(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Architectures come with the token ids of their first vocabulary; the tokenizer's own are the true ones."""
+    for name in ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
+        if getattr(config, name, None) is not None:
+            setattr(config, name, getattr(tokenizer, name))
+
+
+def _check_size(config: PretrainedConfig) -> None:
     """A config is a few bytes and may ask for all memory there is: bound it before anything is allocated."""
     with torch.device("meta"):
-        count = parameter_count(from_config(copy.deepcopy(config)))  # type: ignore[arg-type]
+        count = parameter_count(from_config(copy.deepcopy(config)))
     if count > MOST_PARAMETERS:
         raise StudentUnusable(f"student.config asks for {count:,} parameters; {MOST_PARAMETERS:,} is the most")
 
@@ -215,6 +224,9 @@ def with_lora(model: PreTrainedModel, spec: LoraSpec, seed: int) -> nn.Module:
     )
     set_seed(seed)
     try:
-        return get_peft_model(copy.deepcopy(model), config)
+        with warnings.catch_warnings():
+            # peft still asks transformers for a property by its old name; that is between the two of them.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            return get_peft_model(copy.deepcopy(model), config)
     except ValueError as error:
         raise StudentUnusable(f"student.lora does not fit: {error}") from error

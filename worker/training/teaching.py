@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import DatasetUnusable, LabelsDiffer, StudentUnusable, TeacherHasNoHead
+from core.errors import DatasetUnusable, LabelsDiffer, ModelUnreadable, StudentUnusable, TeacherHasNoHead
 from core.spec import JobSpec, TeacherSpec
 from worker.training.data import UNLABELLED, Examples, Rows
 from worker.training.labels import missing_from, permutation_to, places_among
@@ -38,6 +38,8 @@ def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples) -> Clas
     classes: list[str] | None = None
     for wanted, folder in zip(spec.teacher, folders, strict=True):
         loaded = load(folder, wanted.model, seed)
+        if loaded.tokenizer is None:
+            raise ModelUnreadable(wanted.model, "its folder has no tokenizer")
         if wanted.finetune is not None and not len(examples.labelled_train):
             raise DatasetUnusable(f"teacher '{wanted.model}' cannot be fine-tuned: no training example has a label")
         if _knows(loaded, examples.names):
