@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from core.errors import Conflict, DistillError, NotFound, ResultNotReady
@@ -122,6 +123,8 @@ def answer_to(error: Exception, scope: Scope) -> ProblemResponse:
     """The problem that says what `error` means to a client. What we did not foresee is logged and answers 500."""
     if isinstance(error, RequestValidationError):
         return _answer(InvalidRequest(faults_of(error)), scope)
+    if isinstance(error, ClientDisconnect):
+        return _answer(BrokenRequest("the client went away before its body was whole"), scope)
     if isinstance(error, HTTPException):
         return _answer(_of_starlette(error), scope, dict(error.headers or {}))
     if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):

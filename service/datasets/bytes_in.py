@@ -56,7 +56,7 @@ def _unpacking(file: BinaryIO) -> BinaryIO:
     magic = file.read(4)
     file.seek(0)
     if magic.startswith(GZIP_MAGIC):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
     if magic == ZSTD_MAGIC:
         reader = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
         return cast(BinaryIO, reader.stream_reader(file, read_across_frames=True))

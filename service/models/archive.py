@@ -37,7 +37,7 @@ def unpack(archive: BinaryIO, target: Path, max_bytes: int, check: Check) -> Non
         if head.startswith(ZIP_MAGIC):
             _unpack_zip(archive, writer)
         elif head.startswith(GZIP_MAGIC):
-            _unpack_tar(cast(BinaryIO, gzip.GzipFile(fileobj=archive)), writer)
+            _unpack_tar(cast(BinaryIO, gzip.GzipFile(fileobj=archive, mode="rb")), writer)
         elif head.startswith(ZSTD_MAGIC):
             reader = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
             _unpack_tar(cast(BinaryIO, reader.stream_reader(archive, read_across_frames=True)), writer)
