@@ -1,0 +1,109 @@
+from core.wire import JobError
+from tests.distill_client.cli.conftest import Run
+from tests.distill_client.live import Live
+
+ERROR = JobError(code="loss_diverged", message="loss was nan at step 3", hint="Lower it.", stage="training", step=3)
+
+
+def failed_job(live: Live) -> str:
+    job_id = live.job(name="diverges", labels={"cli": "failed"})
+    worker = live.worker(job_id)
+    worker.log("step 1\nstep 2\nboom\n")
+    worker.fail(ERROR)
+    return job_id
+
+
+def test_list_shows_a_line_for_each_job_and_cuts_nothing_in_a_pipe(run: Run, live: Live) -> None:
+    made = [live.job(name="a" * 100, labels={"cli": "list"}) for _ in range(3)]
+    ran = run("list", "--label", "cli:list")
+    header, *lines = ran.out.splitlines()
+    assert header.split() == ["JOB", "NAME", "STATUS", "STAGE", "DONE", "AGE"]
+    assert [line.split()[0] for line in lines] == made[::-1]
+    assert all("a" * 100 in line for line in lines)
+
+
+def test_list_as_json_is_a_job_a_line(run: Run, live: Live) -> None:
+    made = [live.job(labels={"cli": "json"}) for _ in range(3)]
+    assert [job["id"] for job in run("list", "--label", "cli:json", "--json", "-n", "2").lines] == made[:0:-1]
+
+
+def test_show_as_json_is_what_the_server_sent(run: Run, live: Live) -> None:
+    job_id = live.finished_job()
+    (job,) = run("show", job_id, "--json").lines
+    with live.client() as client:
+        assert job == client.transport.get(f"/v1/jobs/{job_id}").json()
+
+
+def test_show_tells_an_error_with_its_hint(run: Run, live: Live) -> None:
+    out = run("show", failed_job(live)).out
+    assert "loss_diverged: loss was nan at step 3" in out
+    assert "Lower it." in out
+
+
+def test_a_name_cannot_move_the_terminals_cursor(run: Run, live: Live) -> None:
+    job_id = live.job(name="\x1b[2Jgone [bold]x[/bold]", labels={"cli": "escape"})
+    for words in (["list", "--label", "cli:escape"], ["show", job_id]):
+        out = run(*words).out
+        assert "\x1b" not in out
+        assert "[bold]x[/bold]" in out
+
+
+def test_logs_come_whole_or_by_their_end(run: Run, live: Live) -> None:
+    job_id = failed_job(live)
+    assert run("logs", job_id).out == "step 1\nstep 2\nboom\n"
+    assert run("logs", job_id, "--tail", "1").out == "boom\n"
+    assert run("logs", job_id, "--tail", "1", "--json").lines == [{"line": "boom"}]
+
+
+def test_cancel_and_retry_say_what_became_of_the_job(run: Run, live: Live) -> None:
+    job_id = live.job()
+    assert run("cancel", job_id).out == f"{job_id} is cancelled\n"
+    assert run("cancel", job_id).code == 0
+    assert run("retry", job_id, "--json").lines[0]["status"] == "queued"
+
+
+def test_an_impossible_move_exits_1(run: Run, live: Live) -> None:
+    ran = run("cancel", live.finished_job())
+    assert ran.code == 1
+    assert "it is succeeded" in ran.err
+
+
+def test_delete_takes_a_finished_job_away(run: Run, live: Live) -> None:
+    job_id = live.finished_job()
+    assert run("delete", job_id, "--json").lines == [{"id": job_id, "deleted": True}]
+    assert run("show", job_id).code == 1
+
+
+def test_metrics_are_a_curve_a_csv_or_json(run: Run, live: Live) -> None:
+    job_id = live.finished_job()
+    assert "kd_loss" in run("metrics", job_id).out
+    assert "▁" in run("metrics", job_id).out
+    assert run("metrics", job_id, "--csv", "--name", "kd_loss").out.splitlines() == [
+        "name,step,value",
+        "kd_loss,10,1.7",
+        "kd_loss,20,1.1",
+    ]
+    (answer,) = run("metrics", job_id, "--json", "--name", "ce_loss").lines
+    assert [point["value"] for point in answer["series"]["ce_loss"]] == [2.3, 2.1]
+
+
+def test_report_is_a_table_of_every_model(run: Run, live: Live) -> None:
+    out = run("report", live.finished_job()).out
+    for word in (
+        "teacher",
+        "student before",
+        "labels only",
+        "79.0 %",
+        "64.3 %",
+        "73.8 %",
+        "+9.5 points",
+        "+7.2 to +11.9",
+    ):
+        assert word in out
+    assert out.rstrip().endswith("The student keeps 93 % of the teacher's accuracy.")
+
+
+def test_a_report_before_its_time_says_so(run: Run, live: Live) -> None:
+    ran = run("report", live.job())
+    assert ran.code == 1
+    assert "has no report: it is queued" in ran.err

@@ -1,0 +1,87 @@
+"""datasets, models and keys."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from distill_client.cli.failures import CommandFailed
+from distill_client.cli.keys import lifetime, state_of
+from distill_client.shapes import ApiKey
+from tests.distill_client.cli.conftest import Run
+from tests.service.samples import model_files
+
+ROWS = [{"text": f"film {place}", "label": "good" if place % 2 else "bad"} for place in range(10)]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    file = tmp_path / "films.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return str(file)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    for name, content in model_files().items():
+        (folder / name).write_bytes(content)
+    return str(folder)
+
+
+def test_a_datasets_life(run: Run, rows: str) -> None:
+    ran = run("datasets", "upload", rows, "--name", "films")
+    dataset_id = ran.out.strip()
+    assert "10 examples" in ran.err
+    assert dataset_id in run("datasets", "list").out
+    shown = run("datasets", "show", dataset_id).out
+    assert "label" in shown
+    assert "good (5)" in shown
+    assert run("datasets", "examples", dataset_id, "-n", "2", "--json").lines == ROWS[:2]
+    assert run("datasets", "delete", dataset_id).out == f"Deleted {dataset_id}\n"
+    assert run("datasets", "show", dataset_id).code == 1
+
+
+def test_a_broken_line_is_named(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "broken.jsonl"
+    file.write_text(json.dumps(ROWS[0]) + "\nnot json\n")
+    ran = run("datasets", "upload", str(file))
+    assert ran.code == 1
+    assert "  line 2" in ran.err
+
+
+def test_a_models_life(run: Run, encoder: str) -> None:
+    assert run("models", "upload", encoder, "--name", "tiny").out == "tiny\n"
+    assert "tiny" in run("models", "list").out
+    assert "BertForSequenceClassification" in run("models", "show", "tiny").out
+    (model,) = [one for one in run("models", "list", "--json").lines if one["id"] == "tiny"]
+    assert model["parameters"] == 30 * 8 + 8 * 8 + 2 * 8
+    again = run("models", "upload", encoder, "--name", "tiny")
+    assert again.code == 1
+    assert "there is already a model 'tiny'" in again.err
+    assert run("models", "delete", "tiny", "--json").lines == [{"id": "tiny", "deleted": True}]
+    assert run("models", "show", "tiny").code == 1
+
+
+def test_a_folder_that_is_not_there_is_wrong_usage(run: Run) -> None:
+    assert run("models", "upload", "nowhere").code == 2
+
+
+@pytest.mark.parametrize(("text", "hours"), [("90m", 1.5), ("12h", 12), ("30d", 720)])
+def test_a_lifetime_is_a_number_and_a_unit(text: str, hours: float) -> None:
+    assert lifetime(text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "d", "3", "-3d", "3w", "1.5h"])
+def test_another_lifetime_is_refused(text: str) -> None:
+    with pytest.raises(CommandFailed):
+        lifetime(text)
+
+
+def test_a_key_is_valid_expired_or_revoked() -> None:
+    key = {"id": "key_1", "name": "a"}
+    assert state_of(ApiKey.model_validate(key)) == "valid"
+    assert state_of(ApiKey.model_validate({**key, "expires_at": "2020-01-01T00:00:00Z"})) == "expired"
+    assert state_of(ApiKey.model_validate({**key, "revoked_at": "2020-01-01T00:00:00Z"})) == "revoked"

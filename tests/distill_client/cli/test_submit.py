@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill_client.cli.failures import CommandFailed
+from distill_client.cli.submit import read_spec
+from tests.distill_client.cli.conftest import Run
+from tests.distill_client.live import Live
+
+
+@pytest.fixture
+def dataset(live: Live, tmp_path: Path) -> str:
+    file = tmp_path / "reviews.jsonl"
+    file.write_text('{"text": "good", "label": "positive"}\n{"text": "bad", "label": "negative"}\n' * 10)
+    with live.client() as client:
+        return client.datasets.upload(file).id
+
+
+def test_flags_lie_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps({"teacher": "a", "T": 4.0, "training": {"epochs": 3, "seed": 1}}))
+    spec = read_spec(str(file), {"T": 2.0}, ["training.epochs=5", "training.scheduler=cosine", "labels.team=nlp"])
+    assert spec == {
+        "teacher": "a",
+        "T": 2.0,
+        "training": {"epochs": 5, "seed": 1, "scheduler": "cosine"},
+        "labels": {"team": "nlp"},
+    }
+
+
+def test_a_name_becomes_an_object_when_a_part_of_it_is_set() -> None:
+    spec = read_spec(None, {"teacher": "a", "dataset": "ds_1"}, ["teacher.finetune.epochs=2", "dataset.test=0.2"])
+    assert spec == {"teacher": {"model": "a", "finetune": {"epochs": 2}}, "dataset": {"id": "ds_1", "test": 0.2}}
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
+def test_any_json_can_be_set(value: object) -> None:
+    assert read_spec(None, {}, [f"a.b={json.dumps(value)}"]) == {"a": {"b": value}}
+
+
+@pytest.mark.parametrize("setting", ["epochs", "=1", "a..b=1", ".a=1"])
+def test_a_setting_without_path_or_value_is_refused(setting: str) -> None:
+    with pytest.raises(CommandFailed, match="PATH=VALUE"):
+        read_spec(None, {"teacher": "a"}, [setting])
+
+
+def test_a_file_that_is_no_json_is_said_with_its_place(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text('{"teacher": \n oops}')
+    ran = run("submit", str(file))
+    assert ran.code == 1
+    assert "line 2 column 2" in ran.err
+
+
+def test_a_file_that_is_not_there_is_said(run: Run) -> None:
+    assert "there is no file nowhere.json" in run("submit", "nowhere.json").err
+
+
+def test_validate_reads_stdin_and_names_what_is_wrong(run: Run, dataset: str) -> None:
+    spec = json.dumps({"teacher": "nobody", "student": {"config": {"model_type": "bert"}}, "dataset": dataset})
+    ran = run("validate", "-", stdin=spec)
+    assert ran.code == 1
+    assert "/teacher/model: no model 'nobody'" in ran.err

@@ -1,0 +1,41 @@
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distill_client import Client
+from distill_client.cli.failures import CommandFailed
+from distill_client.cli.up import require_launcher
+from distill_client.embedded import ServiceNotStarted, embedded_service
+
+
+def test_up_runs_the_service_until_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from distill_client.cli import main; main()", "up", "--port", "0"]
+    output = tmp_path / "up.txt"
+    with output.open("wb") as file:
+        tree = subprocess.Popen([*command, "--data", str(tmp_path / "data")], stdout=file, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 60
+    while "http://" not in output.read_text():
+        assert time.monotonic() < deadline
+        assert tree.poll() is None, output.read_text()
+        time.sleep(0.1)
+    url = next(word.rstrip(";,") for word in output.read_text().split() if word.startswith("http://"))
+    with Client(url) as client:
+        assert client.readiness() == {"database": "ok", "broker": "ok", "storage": "ok"}
+    tree.send_signal(signal.SIGINT)
+    assert tree.wait(40) == 0
+
+
+def test_an_embedded_service_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(ServiceNotStarted, match="data"), embedded_service(tmp_path):
+        raise AssertionError("there is no service")
+
+
+def test_a_client_alone_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_client.cli.up.find_spec", lambda room: None if room == "worker" else object())
+    with pytest.raises(CommandFailed, match="lacks worker"):
+        require_launcher()
