@@ -13,6 +13,8 @@ class Journey:
     stage: str | None = None
     progress: Progress = field(default_factory=Progress)
     losses: dict[str, float] = field(default_factory=dict)
+    phase: str = ""
+    """Whose losses these are: the student's, or those of `teacher` or `baseline`."""
 
     @classmethod
     def of(cls, job: Job) -> "Journey":
@@ -42,6 +44,10 @@ class Journey:
         self.stage = event.data.get("stage", self.stage)
 
     def _take_metric(self, event: Event) -> None:
-        name, value = event.data.get("name"), event.data.get("value")
-        if name in LOSSES and isinstance(value, (int, float)):
-            self.losses[str(name)] = float(value)
+        phase, _, name = str(event.data.get("name", "")).rpartition("/")
+        value = event.data.get("value")
+        if name not in LOSSES or not isinstance(value, (int, float)):
+            return
+        if phase != self.phase:
+            self.phase, self.losses = phase, {}
+        self.losses[name] = float(value)

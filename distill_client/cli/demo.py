@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -94,8 +93,10 @@ class Demo:
             step(f"The report, on {_held_out(finished)} held-out snippets")
             show_report(finished.report)
         step("The same with curl")
-        for line in curl_lines(self.shown_url, assets, spec, job.id):
-            write(line)
+        written = self.folder / "job.json"
+        written.write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+        for line in curl_lines(self.shown_url, assets, spec["teacher"]["model"], written, job.id):
+            write(line, whole=True)
 
     def upload(self, assets: Assets, seed: int) -> Json:
         """Bring teacher and data set to the service, unless an earlier demo did. Returns the job's spec."""
@@ -199,14 +200,13 @@ def classify(example: Path, folders: list[Path], sentences: tuple[str, ...]) -> 
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
-def curl_lines(url: str, assets: Assets, spec: Json, job_id: str) -> list[str]:
+def curl_lines(url: str, assets: Assets, teacher: str, spec: Path, job_id: str) -> list[str]:
     """What the demo asked of the API, as a shell would."""
-    quoted = shlex.quote(json.dumps(spec))
     return [
         f"tar -cf teacher.tar -C {assets.teacher} .",
-        f"curl -F name={spec['teacher']['model']} -F file=@teacher.tar {url}/v1/models",
+        f"curl -F name={teacher} -F file=@teacher.tar {url}/v1/models",
         f"curl -F file=@{assets.dataset} {url}/v1/datasets",
-        f"curl -H 'Content-Type: application/json' -d {quoted} {url}/v1/jobs",
+        f"curl -H 'Content-Type: application/json' -d @{spec} {url}/v1/jobs",
         f"curl {url}/v1/jobs/{job_id}",
         f"curl -N -H 'Accept: text/event-stream' {url}/v1/jobs/{job_id}/events",
         f"curl {url}/v1/jobs/{job_id}/result",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -45,8 +45,9 @@ def say(text: str, style: str = "") -> None:
     err.print(styled(text, style), soft_wrap=True)
 
 
-def write(renderable: RenderableType) -> None:
-    out.print(renderable, soft_wrap=isinstance(renderable, (str, Text)))
+def write(text: str | Text, *, whole: bool = False) -> None:
+    """A line of the result, wrapped by words on a terminal; left `whole` where it is to be copied, and in a pipe."""
+    out.print(text, soft_wrap=whole or not is_terminal())
 
 
 def is_terminal() -> bool:

@@ -69,9 +69,9 @@ def report_table(found: Report) -> Table:
 
 
 def gain_line(gain: Gain) -> str:
-    """What the teacher brought over labels alone, in percentage points, with its 95 % interval."""
-    line = f"Gain over labels alone: {formats.points(gain.accuracy)} points of accuracy"
+    """What the teacher brought over labels alone, in percentage points, with the 95 % interval of its accuracy."""
+    line = f"Gain over labels alone: accuracy {formats.points(gain.accuracy)} points"
     if gain.accuracy_interval is not None:
         low, high = formats.points(gain.accuracy_interval.low), formats.points(gain.accuracy_interval.high)
         line += f" (95 % interval {low} to {high})"
-    return line
+    return f"{line}, macro F1 {formats.points(gain.macro_f1)}, agreement {formats.points(gain.agreement)}"

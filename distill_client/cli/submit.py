@@ -79,7 +79,7 @@ def validate(
     if as_json:
         write_json(resolved)
         return
-    write(json.dumps(resolved.spec, indent=2, ensure_ascii=False))
+    write(json.dumps(resolved.spec, indent=2, ensure_ascii=False), whole=True)
     _say_estimate(resolved)
 
 

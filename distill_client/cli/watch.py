@@ -180,9 +180,9 @@ def facts(journey: Journey, *, with_losses: bool) -> str:
     if progress.seconds_remaining is not None and journey.status == "running":
         parts.append(f"{formats.duration(progress.seconds_remaining)} left")
     if with_losses:
-        parts += [
-            f"{name.removesuffix('_loss')} {journey.losses[name]:.3f}" for name in LOSSES if name in journey.losses
-        ]
+        whose = f"{journey.phase} " if journey.phase else ""
+        shown = [name for name in LOSSES if name in journey.losses]
+        parts += [f"{whose}{name.removesuffix('_loss')} {journey.losses[name]:.3f}" for name in shown]
     return "  ".join(parts)
 
 

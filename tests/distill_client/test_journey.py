@@ -20,10 +20,19 @@ def test_a_finished_job_has_no_stage() -> None:
     assert (journey.headline, journey.stage) == ("succeeded", None)
 
 
-def test_only_the_students_own_losses_are_kept() -> None:
+def test_the_losses_are_those_of_the_phase_that_spoke_last() -> None:
+    teacher = ("metric", {"name": "teacher/ce_loss", "value": 0.7, "step": 1})
+    student = ("metric", {"name": "kd_loss", "value": 1.5, "step": 1})
+    baseline = ("metric", {"name": "baseline/ce_loss", "value": 0.1, "step": 1})
+    assert (taken(teacher).phase, taken(teacher).losses) == ("teacher", {"ce_loss": 0.7})
+    assert (taken(teacher, student).phase, taken(teacher, student).losses) == ("", {"kd_loss": 1.5})
+    assert taken(teacher, student, baseline).losses == {"ce_loss": 0.1}
+
+
+def test_other_metrics_and_values_that_are_no_numbers_change_nothing() -> None:
     journey = taken(
         ("metric", {"name": "kd_loss", "value": 1.5, "step": 1}),
-        ("metric", {"name": "baseline/ce_loss", "value": 9.0, "step": 1}),
-        ("metric", {"name": "ce_loss", "value": None, "step": 1}),
+        ("metric", {"name": "validation/loss", "value": 9.0, "step": 1}),
+        ("metric", {"name": "kd_loss", "value": None, "step": 2}),
     )
-    assert journey.losses == {"kd_loss": 1.5}
+    assert (journey.phase, journey.losses) == ("", {"kd_loss": 1.5})
