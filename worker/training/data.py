@@ -9,14 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from core.errors import DatasetUnusable
 from core.spec import DatasetSpec
 from worker.training.labels import by_number_or_name
-from worker.training.split import PARTS, Parts, drawn, named
+from worker.training.split import Parts, Rows, drawn, named
 
-Rows = NDArray[np.int64]
 UNLABELLED = -1
 READ_ROWS = 4096
 
@@ -70,6 +68,7 @@ def read(path: Path, spec: DatasetSpec, seed: int) -> Examples:
     file = pq.ParquetFile(path, memory_map=True)
     _check_columns(file.schema_arrow.names, spec)
     rows = _with_text(file, columns.text)
+    without_text = file.metadata.num_rows - len(rows)
     if spec.max_examples is not None and spec.max_examples < len(rows):
         rows = np.sort(np.random.default_rng([seed, 1]).permutation(rows)[: spec.max_examples])
     if not len(rows):
@@ -79,9 +78,7 @@ def read(path: Path, spec: DatasetSpec, seed: int) -> Examples:
         parts = named(_as_labels(file.read([columns.split]).column(columns.split)).take(pa.array(rows)).to_pylist())
     else:
         parts = drawn(codes, spec.validation, spec.test, seed)
-    examples = Examples(
-        path, rows, names, codes, parts, file.metadata.num_rows - len(rows), columns.text, columns.text_pair
-    )
+    examples = Examples(path, rows, names, codes, parts, without_text, columns.text, columns.text_pair)
     _check_parts(examples)
     return examples
 
@@ -135,6 +132,3 @@ def _check_parts(examples: Examples) -> None:
         raise DatasetUnusable(f"all labels are '{examples.names[0]}': there is nothing to tell apart")
     if examples.names and not (codes[parts.held_out] != UNLABELLED).any():
         raise DatasetUnusable(f"no example of the {parts.held_out_name} part has a label, so nothing can be measured")
-
-
-__all__ = ["PARTS", "UNLABELLED", "Examples", "Rows", "read"]

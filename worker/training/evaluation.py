@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from core.report import ClassResult, Gain, Interval, Quality
-from worker.training.data import Rows
 from worker.training.signal import Logits, log_probabilities
 from worker.training.speed import Speed
+from worker.training.split import Rows
 
 RESAMPLES = 2000
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from worker.training.data import Rows
 from worker.training.signal import Logits
+from worker.training.split import Rows
 from worker.training.tokens import Encoded
 
 IGNORED = -100

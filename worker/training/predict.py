@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from worker.training.data import Rows
 from worker.training.device import Precision, autocast, device
 from worker.training.memory import is_out_of_memory
+from worker.training.split import Rows
 from worker.training.tokens import Encoded
 
 Pulse = Callable[[int], None]
@@ -30,7 +30,7 @@ def logits_of(
     order = np.argsort(-encoded.lengths[rows], kind="stable")
     out_RC: NDArray[np.float32] | None = None
     was_training = model.training
-    model.eval()
+    model.to(device()).eval()
     try:
         at = 0
         while at < len(order):

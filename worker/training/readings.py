@@ -6,12 +6,13 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.errors import ModelUnreadable
-from worker.training.data import Examples, Rows
+from worker.training.data import Examples
 from worker.training.desk import Desk
 from worker.training.models import positions_of
 from worker.training.observer import stop_if_asked
 from worker.training.predict import Pulse, logits_of
 from worker.training.signal import Logits, keep
+from worker.training.split import Rows
 from worker.training.students import Student
 from worker.training.teaching import Classroom
 from worker.training.tokens import Encoded, encode

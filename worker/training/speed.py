@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from worker.training.data import Rows
 from worker.training.device import Precision, autocast, device
+from worker.training.split import Rows
 from worker.training.tokens import Encoded
 
 TEXTS_ALONE, WARM_UP, BATCHES = 30, 3, 5
@@ -23,7 +23,7 @@ class Speed:
 @torch.inference_mode()
 def speed_of(model: nn.Module, encoded: Encoded, rows: Rows, batch_size: int, precision: Precision) -> Speed:
     """Measure medians on some of the held-out texts; no random number is drawn, so nothing else changes."""
-    model.eval()
+    model.to(device()).eval()
     alone = [rows[at : at + 1] for at in range(min(TEXTS_ALONE, len(rows)))]
     batches = [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)][:BATCHES]
     for some in (alone * WARM_UP)[:WARM_UP]:

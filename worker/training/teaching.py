@@ -7,9 +7,10 @@ import numpy as np
 
 from core.errors import DatasetUnusable, LabelsDiffer, ModelUnreadable, StudentUnusable, TeacherHasNoHead
 from core.spec import JobSpec, TeacherSpec
-from worker.training.data import UNLABELLED, Examples, Rows
+from worker.training.data import UNLABELLED, Examples
 from worker.training.labels import missing_from, permutation_to, places_among
 from worker.training.models import Loaded, load, say_classes
+from worker.training.split import Rows
 from worker.training.students import permute_head
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from worker.training.data import Examples, Rows
+from worker.training.data import Examples
+from worker.training.split import Rows
 
 
 @dataclass(frozen=True)

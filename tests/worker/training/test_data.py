@@ -53,6 +53,7 @@ def test_max_examples_takes_the_same_ones_for_the_same_seed(reading: Any) -> Non
     columns = {"text": TEXTS, "label": ["a", "b"] * 10}
     first, again = (reading(columns, max_examples=8).rows.tolist() for _ in range(2))
     assert (first, len(first)) == (again, 8)
+    assert reading(columns, max_examples=8).without_text == 0
     assert reading(columns, seed=1, max_examples=8).rows.tolist() != first
 
 

@@ -1,0 +1,119 @@
+"""The report: every model of the job measured on the same held-out examples."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+from transformers import PreTrainedModel
+
+from core.report import Cost, Examples, Quality, Report, StudentFacts
+from worker.training.desk import Desk
+from worker.training.device import device_name
+from worker.training.evaluation import HeldOut, class_results, gain_of, quality
+from worker.training.models import parameter_count
+from worker.training.observer import stop_if_asked
+from worker.training.phase import Trained
+from worker.training.readings import Readings
+from worker.training.signal import Logits, ensemble
+from worker.training.speed import Speed, speed_of, together
+from worker.training.teaching import Classroom
+from worker.training.verdict import verdict
+
+
+def assess(
+    desk: Desk,
+    readings: Readings,
+    classroom: Classroom,
+    members: list[Logits],
+    learned: tuple[PreTrainedModel, Trained, Trained | None],
+) -> Report:
+    """Measure teacher, student before and after, and baseline on the same held-out examples."""
+    start, trained, baseline = learned
+    rows = readings.examples.parts.held_out
+    teacher_logits = ensemble([member[rows] for member in members], desk.weights, 1.0)
+    held_out = HeldOut(rows, readings.codes[rows], np.asarray(teacher_logits), classroom.classes)
+    models = {"student_before": start, "student_after": trained.model} | (
+        {"baseline": baseline.model} if baseline else {}
+    )
+    logits = {name: readings.student_logits(model, rows) for name, model in models.items()}
+    measured = {name: _quality(desk, readings, held_out, model, logits[name]) for name, model in models.items()}
+    teacher, each = _teacher_qualities(desk, readings, classroom, held_out, members)
+    before, after, alone = measured["student_before"], measured["student_after"], measured.get("baseline")
+    gain = (
+        gain_of(logits["student_after"], logits["baseline"], held_out, (after, alone), desk.spec.training.seed)
+        if alone is not None
+        else None
+    )
+    parts = readings.examples.parts
+    return Report(
+        task="text-classification",
+        held_out=parts.held_out_name,
+        examples=Examples(
+            train=len(parts.train),
+            labelled=len(readings.examples.labelled_train),
+            validation=len(parts.validation),
+            test=len(parts.test),
+            truncated=readings.cut_for_student,
+        ),
+        labels=classroom.classes,
+        student=facts_of(trained.model),
+        teacher=teacher,
+        teachers=each,
+        student_before=before,
+        student_after=after,
+        baseline=alone,
+        gain=gain,
+        classes=class_results({"teacher": held_out.teacher, **logits}, held_out),
+        compression=teacher.parameters / after.parameters,
+        speedup=teacher.latency_ms / after.latency_ms,
+        cost=Cost(seconds=desk.seconds(), steps=trained.steps, device=device_name(), precision=desk.precision),
+        verdict=verdict(teacher, after, alone, gain),
+    )
+
+
+def _quality(desk: Desk, readings: Readings, held_out: HeldOut, model: PreTrainedModel, logits: Logits) -> Quality:
+    stop_if_asked(desk.observer)
+    speed = speed_of(model, readings.student, held_out.rows, desk.spec.training.batch_size, desk.precision)
+    return quality(logits, held_out, parameter_count(model), bytes_of(model), speed)
+
+
+def _teacher_qualities(
+    desk: Desk, readings: Readings, classroom: Classroom, held_out: HeldOut, members: list[Logits]
+) -> tuple[Quality, dict[str, Quality]]:
+    """Return the quality of the teachers as one, and of each where they are several."""
+    speeds: list[Speed] = []
+    for teacher, encoded in zip(classroom.teachers, readings.teachers, strict=True):
+        stop_if_asked(desk.observer)
+        speeds.append(speed_of(teacher.model, encoded, held_out.rows, desk.spec.training.batch_size, desk.precision))
+    sizes = [(parameter_count(teacher.model), bytes_of(teacher.model)) for teacher in classroom.teachers]
+    whole = quality(held_out.teacher, held_out, sum(p for p, _ in sizes), sum(b for _, b in sizes), together(speeds))
+    if len(members) == 1:
+        return whole, {}
+    names = unique_names([teacher.model for teacher in desk.spec.teacher])
+    each = {
+        name: quality(np.asarray(member[held_out.rows]), held_out, parameters, bytes_, speed)
+        for name, member, (parameters, bytes_), speed in zip(names, members, sizes, speeds, strict=True)
+    }
+    return whole, each
+
+
+def unique_names(names: list[str]) -> list[str]:
+    """Number the members of an ensemble that go by the same name."""
+    return [f"{name} ({place + 1})" if names.count(name) > 1 else name for place, name in enumerate(names)]
+
+
+def bytes_of(model: PreTrainedModel) -> int:
+    """Return the bytes of a model's weights as safetensors keep them."""
+    tensors: Mapping[int, Any] = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def facts_of(model: PreTrainedModel) -> StudentFacts:
+    """Return what the student is, for the list of models."""
+    layers = getattr(model.config, "num_hidden_layers", None)
+    return StudentFacts(
+        architecture=type(model).__name__,
+        layers=layers if isinstance(layers, int) else None,
+        embedding_parameters=sum(part.weight.numel() for part in model.modules() if isinstance(part, nn.Embedding)),
+    )
