@@ -2,7 +2,7 @@
 
 import re
 
-from tests.architecture.tree import ROOT, tracked_files
+from tests.architecture.tree import ROOT, project_files
 
 # Written in parts, so that this file is not what it looks for.
 FOREIGN = {
@@ -20,7 +20,7 @@ VENDORED = ("service/static/",)
 def test_nothing_belongs_to_one_machine() -> None:
     found = [
         f"{relative}:{number}: {what}: {line.strip()[:120]}"
-        for path in tracked_files()
+        for path in project_files()
         if not (relative := path.relative_to(ROOT).as_posix()).startswith(VENDORED)
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
         for what, pattern in FOREIGN.items()

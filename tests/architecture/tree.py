@@ -11,15 +11,16 @@ ROOMS = ("core", "service", "worker", "distill_client", "launcher", "migrations"
 
 
 @cache
-def tracked_files() -> tuple[Path, ...]:
-    """Every file that is committed and still there."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return tuple(ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file())
+def project_files() -> tuple[Path, ...]:
+    """Every file that is committed, or will be: all but what git ignores."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return tuple(sorted(ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()))
 
 
 def python_files(*rooms: str) -> Iterator[tuple[str, ast.Module, str]]:
     """Yield (path below the root, syntax tree, source) of every module of the rooms."""
-    for path in tracked_files():
+    for path in project_files():
         relative = path.relative_to(ROOT)
         if path.suffix == ".py" and relative.parts[0] in rooms:
             source = path.read_text(encoding="utf-8")
@@ -28,5 +29,5 @@ def python_files(*rooms: str) -> Iterator[tuple[str, ast.Module, str]]:
 
 def module_names(room: str) -> set[str]:
     """The names of a room's own modules and packages, one level down."""
-    below = {path.relative_to(ROOT / room).parts[0] for path in tracked_files() if path.is_relative_to(ROOT / room)}
+    below = {path.relative_to(ROOT / room).parts[0] for path in project_files() if path.is_relative_to(ROOT / room)}
     return {name.removesuffix(".py") for name in below if name != "__init__.py" and not name.startswith(".")}
