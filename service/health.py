@@ -67,7 +67,7 @@ def get_readiness(service: ServiceDep) -> Response:
 @router.get(
     "/metrics", responses={200: text_answer("text/plain", "Prometheus' text format."), 503: problem_answer(503)}
 )
-def get_metrics(service: ServiceDep, session: ReadDep) -> Response:
+def get_prometheus(service: ServiceDep, session: ReadDep) -> Response:
     """Requests, latencies and jobs by status, for Prometheus."""
     return Response(service.measures.scrape(session), media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -29,7 +29,7 @@ class Measures:
 
     def scrape(self, session: Session) -> bytes:
         """Return the text exposition; jobs are counted now."""
-        counts = dict(session.execute(select(Job.status, func.count()).group_by(Job.status)).tuples().all())
+        counts = dict(session.execute(select(Job.status, func.count()).group_by(Job.status)).all())
         for status in JobStatus:
             self._jobs.labels(status.value).set(counts.get(status.value, 0))
         return generate_latest(self.registry)

@@ -76,7 +76,7 @@ def _worker(row: Worker, now: datetime) -> WorkerOut:
 def _queues(session: Session) -> list[QueueOut]:
     query = select(Job.queue, Job.status, func.count()).where(Job.status.in_(ACTIVE)).group_by(Job.queue, Job.status)
     counts: dict[str, dict[str, int]] = {}
-    for queue, state, count in session.execute(query).tuples():
+    for queue, state, count in session.execute(query):
         kind = "queued" if state == "queued" else "running"
         counts.setdefault(queue, {"queued": 0, "running": 0})[kind] += count
     return [QueueOut(name=name, **lengths) for name, lengths in sorted(counts.items())]

@@ -1,0 +1,53 @@
+"""Estimates: more work takes more, and what finished jobs measured is believed."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import update
+
+from core.tables import Job
+from tests.service.live import Live, running_service
+from tests.service.samples import finished, spec
+
+
+def estimate(http: httpx.Client, body: dict[str, Any], **changes: Any) -> dict[str, float]:
+    answer = http.post("/v1/jobs?dry_run=true", json={**body, **changes})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json()["estimate"])
+
+
+def test_more_work_takes_more(http: httpx.Client) -> None:
+    body = spec(http, student={"config": {"model_type": "bert", "hidden_size": 512, "num_hidden_layers": 6}})
+    once = estimate(http, body, training={"epochs": 100})
+    twice = estimate(http, body, training={"epochs": 200})
+    assert twice["seconds"] > once["seconds"]
+    alone = estimate(http, body, training={"epochs": 200}, evaluation={"baseline": False})
+    assert alone["seconds"] < twice["seconds"]
+    larger = {"config": {"model_type": "bert", "hidden_size": 1024, "num_hidden_layers": 6}}
+    grown = estimate(http, body, student=larger, training={"epochs": 100})
+    assert all(grown[part] > once[part] for part in grown)
+
+
+def test_an_estimate_never_exceeds_what_the_job_may_run(http: httpx.Client) -> None:
+    body = spec(http, resources={"max_minutes": 1}, training={"epochs": 10_000, "max_steps": 100_000_000})
+    assert estimate(http, body)["seconds"] <= 60
+
+
+def test_what_jobs_really_took_moves_the_next_estimate(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as live:
+        body = spec(live.http, training={"max_steps": 100_000})
+        assumed = estimate(live.http, body)["seconds"]
+        _took(live, tmp_path, body, seconds=100_000)
+        slow = estimate(live.http, body)["seconds"]
+        assert slow > assumed
+        for _ in range(2):
+            _took(live, tmp_path, body, seconds=9)
+        assert estimate(live.http, body)["seconds"] < slow
+
+
+def _took(live: Live, folder: Path, body: dict[str, Any], seconds: float) -> None:
+    job_id = finished(live, {}, folder, **body)
+    with live.database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(seconds_run=seconds))
+        session.commit()
