@@ -14,7 +14,7 @@ from core.database import Database
 MIGRATION_LOCK = 721_405
 
 
-class DatabaseBehind(Exception):  # noqa: N818 - it reads as a sentence
+class DatabaseBehind(Exception):
     """The database is not at the revision that this code was written for."""
 
     def __init__(self, found: str | None, wanted: str) -> None:
