@@ -51,6 +51,8 @@ class Models:
         if job_id is not None:
             raise ModelInUse(reference, job_id)
         # A student's files are its job's artifacts too: they go with it, so that none is listed that cannot be read.
-        self.session.execute(delete(Artifact).where(Artifact.blob_key.startswith(f"models/{model.id}/", autoescape=True)))
+        self.session.execute(
+            delete(Artifact).where(Artifact.blob_key.startswith(f"models/{model.id}/", autoescape=True))
+        )
         self.session.delete(model)
         return model
