@@ -1,9 +1,11 @@
 """Starting the HTTP process: refuses what would not work or would not be safe, then serves."""
 
 import logging
+import signal
 import sys
 import tempfile
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -111,8 +113,15 @@ def configure_logs() -> None:
     )
 
 
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Uvicorn raises the signal again once it has drained: being told to stop and stopping is a success."""
+    sys.exit(0)
+
+
 def main() -> int:
     configure_logs()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         server = make_server(Settings())
     except CannotStart as error:

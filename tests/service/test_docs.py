@@ -38,7 +38,7 @@ def test_every_code_has_a_heading_and_says_what_to_do(http: httpx.Client) -> Non
 
 def test_every_code_that_the_service_raises_is_in_the_catalogue() -> None:
     source = "".join(path.read_text() for path in Path("service").rglob("*.py"))
-    raised = set(re.findall(r'(?:refused|fault|_fault)\((?:(?:\[[^]]*\]|parts), )?"([a-z_0-9]+)"', source))
+    raised = set(re.findall(r'\b(?:refused|fault|_fault)\((?:(?:\[[^]]*\]|parts), )?"([a-z_0-9]+)"', source))
     assert len(raised) > 40
     assert raised <= {code.code for code in CODES}
 
