@@ -255,16 +255,18 @@ class LogitsMethod(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _others_later(cls, written: Any) -> Any:
-        if isinstance(written, dict) and written.get("type") in ("sequence", "on_policy"):
+        if not isinstance(written, dict):
+            return written
+        if written.get("type") in ("sequence", "on_policy"):
             raise not_available(f"method.type {written['type']}", "Use method.type logits.")
-        return written
+        return (
+            {**written, "beta": 0.5} if written.get("divergence") == "jsd" and written.get("beta") is None else written
+        )
 
     @model_validator(mode="after")
     def _beta_of_jsd(self) -> Self:
         if self.beta is not None and self.divergence != "jsd":
             raise PydanticCustomError("beta_without_jsd", "beta belongs to divergence jsd alone")
-        if self.divergence == "jsd" and self.beta is None:
-            return self.model_copy(update={"beta": 0.5})
         return self
 
 

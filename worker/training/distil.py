@@ -19,7 +19,7 @@ from worker.training.desk import Desk
 from worker.training.device import be_deterministic
 from worker.training.disk import free_bytes, is_disk_full
 from worker.training.export import export
-from worker.training.models import parameter_count
+from worker.training.models import Loaded, parameter_count
 from worker.training.observer import Observer, stop_if_asked
 from worker.training.phase import Trained, train
 from worker.training.readings import Readings
@@ -99,9 +99,21 @@ def _distil(inputs: Inputs, observer: Observer) -> Outcome:
     desk.stage("exporting")
     stop_if_asked(observer)
     curves = {"student": trained.history} | ({"baseline": baseline.history} if baseline else {})
-    folder = export(desk, trained.model, student.tokenizer, report, curves, inputs.provenance)
+    folder = export(
+        desk, trained.model, student.tokenizer, report, curves, inputs.provenance, _finetuned(desk, classroom)
+    )
     log.info("finished: %s", report.verdict)
     return Outcome(report, folder)
+
+
+def _finetuned(desk: Desk, classroom: Classroom) -> dict[str, Loaded]:
+    """Return the teachers that this job trained, by their folder in the export: `teacher`, `teacher-N` of several."""
+    several = len(desk.spec.teacher) > 1
+    return {
+        f"teacher-{place + 1}" if several else "teacher": teacher
+        for place, (spec, teacher) in enumerate(zip(desk.spec.teacher, classroom.teachers, strict=True))
+        if spec.finetune is not None
+    }
 
 
 def _student(desk: Desk, inputs: Inputs, classroom: Classroom) -> Student:

@@ -15,6 +15,7 @@ from worker.training.card import model_card
 from worker.training.checkpoints import files_below, sha256_of
 from worker.training.desk import Desk
 from worker.training.export_tokenizer import save_tokenizer
+from worker.training.models import Loaded
 from worker.training.page import report_page
 
 History = Sequence[Mapping[str, float]]
@@ -27,13 +28,19 @@ def export(
     report: Report,
     curves: Mapping[str, History],
     provenance: Mapping[str, Any],
+    finetuned: Mapping[str, Loaded],
 ) -> Path:
-    """Write every artifact into `<folder>/artifacts`, the manifest last, and return the folder."""
+    """Write every artifact into `<folder>/artifacts`, the manifest last, and return the folder.
+
+    `finetuned` are the teachers that this job trained, by the name of their folder in it: they are the job's work too.
+    """
     folder = desk.folder / "artifacts"
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    save_student(model, tokenizer, folder)
+    save_model(model, tokenizer, folder)
+    for name, teacher in finetuned.items():
+        save_model(teacher.model, teacher.tokenizer or tokenizer, folder / name)
     _write(folder / "spec.json", spec_text(desk.spec))
     _write(folder / "report.json", report.model_dump_json(indent=2))
     _write(folder / "report.html", report_page(desk.spec, report, curves, provenance))
@@ -42,8 +49,8 @@ def export(
     return folder
 
 
-def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Save a student so that transformers 5 and 4 both load it with their Auto classes."""
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save a model so that transformers 5 and 4 both load it with their Auto classes."""
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     path = folder / "config.json"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from core.errors import DiskFull
 from core.report import Report
@@ -67,6 +68,15 @@ def test_distilling_beats_labels_alone_where_labels_are_few(lab: Lab, encoder_fo
     assert report.gain is not None
     assert report.gain.accuracy_interval.low > 0
     assert report.verdict.startswith("The teacher brought +")
+
+
+def test_a_teacher_that_the_job_trained_is_its_work_too(lab: Lab, encoder_folder: Path) -> None:
+    teacher = {"model": "teacher", "finetune": {"epochs": 1, "learning_rate": 1e-3}}
+    outcome = lab.run(teachers=(encoder_folder,), teacher=teacher, training={"max_steps": 2})
+    kept = AutoModelForSequenceClassification.from_pretrained(outcome.student / "teacher")
+    AutoTokenizer.from_pretrained(outcome.student / "teacher")
+    assert kept.num_parameters() == outcome.report.teacher.parameters
+    assert sorted(kept.config.label2id) == outcome.report.labels
 
 
 def test_validation_is_reported_on_where_there_is_no_test(lab: Lab) -> None:
