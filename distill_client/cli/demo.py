@@ -119,6 +119,7 @@ class Demo:
         """Follow the job in one bar. Cancels it if the user leaves. Raises CommandFailed unless it succeeds."""
         watched = follow(self.client, job.id, quiet_end=True)
         if watched.job is None:
+            say("\nCancelling the job and stopping everything.")
             self.client.jobs.cancel(job.id)
             raise KeyboardInterrupt
         if watched.job.status != "succeeded":

@@ -42,7 +42,7 @@ def write_json(answer: Any) -> None:
 
 def say(text: str, style: str = "") -> None:
     """A sentence about what is going on, beside the result."""
-    err.print(styled(text, style), soft_wrap=True)
+    err.print(styled(text, style), soft_wrap=not err.is_terminal)
 
 
 def write(text: str | Text, *, whole: bool = False) -> None:

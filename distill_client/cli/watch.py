@@ -52,7 +52,7 @@ def watch(
 
 
 def follow(client: Client, job_id: str, *, as_json: bool = False, quiet_end: bool = False) -> Watched:
-    """Draw the job's life until it is finished, or until Ctrl-C; then its outcome, unless the caller tells it."""
+    """Draw the job's life until it is finished, or until Ctrl-C; then how it ended, unless the caller tells that."""
     try:
         job = client.jobs.get(job_id)
         screen = JsonLines() if as_json else OneBar(job) if is_terminal() else PlainLines(job)
@@ -61,7 +61,8 @@ def follow(client: Client, job_id: str, *, as_json: bool = False, quiet_end: boo
                 screen.show(event)
         job = client.jobs.get(job_id)
     except KeyboardInterrupt:
-        say(f"\nDetached. {job_id} goes on; watch it again: distill watch {job_id}")
+        if not quiet_end:
+            say(f"\nDetached. {job_id} goes on; watch it again: distill watch {job_id}")
         return Watched(None)
     if as_json:
         write_json(job)

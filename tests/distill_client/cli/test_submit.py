@@ -1,14 +1,19 @@
 import json
+import re
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.wire import JobError
 from distill_client.cli.failures import CommandFailed
 from distill_client.cli.submit import read_spec
 from tests.distill_client.cli.conftest import Run
 from tests.distill_client.live import Live
+from tests.service.samples import upload_model
 
 
 @pytest.fixture
@@ -64,3 +69,50 @@ def test_validate_reads_stdin_and_names_what_is_wrong(run: Run, dataset: str) ->
     ran = run("validate", "-", stdin=spec)
     assert ran.code == 1
     assert "/teacher/model: no model 'nobody'" in ran.err
+
+
+@pytest.fixture
+def flags(live: Live, dataset: str) -> list[str]:
+    with live.client() as client:
+        teacher = upload_model(client.transport.http, ["negative", "positive"])
+    student = json.dumps({"from_teacher": {"layers": [0, 3]}})
+    return ["--teacher", teacher, "--student", student, "--dataset", dataset]
+
+
+def test_submit_writes_the_id_and_nothing_else(run: Run, flags: list[str]) -> None:
+    ran = run("submit", *flags, "--T", "3", "--alpha", "0.25", "--name", "from flags", "--set", "training.seed=7")
+    assert ran.code == 0, ran.err
+    assert re.fullmatch(r"job_\w+\n", ran.out)
+    assert f"distill watch {ran.out.strip()}" in ran.err
+    (job,) = run("show", ran.out.strip(), "--json").lines
+    assert (job["name"], job["spec"]["T"], job["spec"]["alpha"]) == ("from flags", 3.0, 0.25)
+    assert job["spec"]["training"]["seed"] == 7
+
+
+def test_validate_shows_every_default_and_stores_nothing(run: Run, flags: list[str]) -> None:
+    before = len(run("list", "--json", "-n", "1000").lines)
+    ran = run("validate", *flags)
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["training"]["scheduler"] == "linear"
+    assert ran.err.startswith("Valid. About ")
+    assert run("validate", *flags, "--json").lines[0]["spec"]["T"] == 2.0
+    assert len(run("list", "--json", "-n", "1000").lines) == before
+
+
+def test_submit_and_wait_ends_as_the_job_does(run: Run, live: Live, flags: list[str]) -> None:
+    def fail_it() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with live.client() as client:
+                job = next(client.jobs.list(q="waited for"), None)
+            if job is not None:
+                live.worker(job.id).fail(JobError(code="disk_full", message="no space left", hint="Make some."))
+                return
+            time.sleep(0.05)
+
+    worker = threading.Thread(target=fail_it)
+    worker.start()
+    ran = run("submit", *flags, "--name", "waited for", "--wait")
+    worker.join()
+    assert ran.code == 1
+    assert "disk_full: no space left" in ran.out
