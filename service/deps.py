@@ -1,7 +1,8 @@
 """What endpoints ask for: the caller, a session, the queue, the blobs."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -17,6 +18,9 @@ from service.auth import Caller
 from service.measures import Measures
 from service.queue import Queue
 
+# Each takes a thread for as long as it is checked; many more would leave none for those who only look.
+UPLOADS_AT_ONCE = 8
+
 
 @dataclass
 class Service:
@@ -27,6 +31,7 @@ class Service:
     blobs: Blobs
     queue: Queue
     measures: Measures
+    upload_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     is_closing: bool = False
     """Set when the process is told to stop, so that event streams end instead of holding it up."""
 
@@ -109,3 +114,12 @@ DatasetsRead = Annotated[Datasets, Depends(_datasets_read)]
 DatasetsWritten = Annotated[Datasets, Depends(_datasets_written)]
 ModelsRead = Annotated[Models, Depends(_models_read)]
 ModelsWritten = Annotated[Models, Depends(_models_written)]
+
+
+async def _upload_turn(service: ServiceDep) -> AsyncIterator[None]:
+    async with service.upload_turns:
+        yield
+
+
+UPLOAD_TURN = Depends(_upload_turn, scope="function")
+"""Uploads are checked a few at a time; the others wait without a thread."""

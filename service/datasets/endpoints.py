@@ -3,19 +3,21 @@
 import json
 from typing import Annotated, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from fastapi import APIRouter, Form, Query, Request, status
 from starlette.responses import Response
 
 from core.blobs import Stored
 from core.datasets import Datasets
+from core.errors import BlobDamaged
 from core.ids import make_id
 from core.tables import Dataset
 from service.artifacts.endpoints import FILE, AnyResponse
 from service.blob_file import BlobFile
 from service.datasets.ingest import ingest
 from service.datasets.schemas import DatasetOut, DatasetUpload, ExamplesOut, dataset_out
-from service.deps import BlobsDep, CallerDep, DatasetsRead, DatasetsWritten, ServiceDep, WriteDep
+from service.deps import UPLOAD_TURN, BlobsDep, CallerDep, DatasetsRead, DatasetsWritten, ServiceDep, WriteDep
 from service.downloads import file_answer
 from service.idempotency import OnceDep
 from service.openapi import problems
@@ -29,6 +31,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
+    dependencies=[UPLOAD_TURN],
     response_model=DatasetOut,
     responses={201: {"headers": {"Location": {"schema": {"type": "string"}}}}, **problems(409, 415, 507)},
 )
@@ -100,7 +103,10 @@ def list_examples(
 ) -> ExamplesOut:
     """Examples as they were understood: what a worker reads."""
     row = datasets.get(dataset_id)
-    data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, offset, limit)
+    try:
+        data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, offset, limit)
+    except pa.ArrowException:
+        raise BlobDamaged(row.examples_key) from None
     has_more = offset + len(data) < row.examples
     return ExamplesOut(data=data, offset=offset, total=row.examples, has_more=has_more)
 

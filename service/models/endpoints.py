@@ -15,7 +15,7 @@ from core.errors import ModelNameTaken
 from core.ids import make_id
 from core.models import Models
 from core.tables import Artifact, Model
-from service.deps import BlobsDep, CallerDep, ModelsRead, ModelsWritten, ServiceDep, WriteDep
+from service.deps import UPLOAD_TURN, BlobsDep, CallerDep, ModelsRead, ModelsWritten, ServiceDep, WriteDep
 from service.idempotency import OnceDep
 from service.models.archive import unpack
 from service.models.folder import check_member, examine
@@ -31,6 +31,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
+    dependencies=[UPLOAD_TURN],
     response_model=ModelOut,
     responses={201: {"headers": {"Location": {"schema": {"type": "string"}}}}, **problems(409, 415, 507)},
 )

@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.settings import Settings
 from service.datasets.ingest import ingest
 from service.errors import InvalidUpload
 from tests.service.live import Live, running_service
-from tests.service.samples import examples
+from tests.service.samples import examples, submit, upload_dataset
 
 ROWS = [
     {"text": "good, really", "label": 1, "score": 0.5},
@@ -192,6 +193,7 @@ STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 CELLS = st.dictionaries(st.sampled_from(["a", "b", "c"]), STORABLE | st.none(), min_size=1)
 
 
+@settings(deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=20))
 def test_any_text_comes_back_from_json_lines_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any]
@@ -204,6 +206,7 @@ def test_any_text_comes_back_from_json_lines_as_it_was(
         }
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(STORABLE, STORABLE), min_size=1, max_size=20))
 def test_any_text_comes_back_from_csv_as_it_was(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     file = io.StringIO(newline="")
@@ -286,9 +289,32 @@ def test_a_body_that_is_no_form_is_415_and_a_broken_form_400(small: Live) -> Non
     assert small.http.post("/v1/datasets", content=b"nonsense", headers=broken).status_code == 400
 
 
-def test_a_data_set_that_a_job_waits_for_stays(http: httpx.Client) -> None:
-    from tests.service.samples import submit
+def test_many_uploads_at_once_leave_room_for_those_who_look(small: Live) -> None:
+    content = examples(800)
+    seconds = []
 
+    def upload(_: int) -> int:
+        return small.http.post("/v1/datasets", files={"file": ("x.jsonl", content)}).status_code
+
+    with ThreadPoolExecutor(60) as pool:
+        answers = [pool.submit(upload, number) for number in range(60)]
+        while not all(answer.done() for answer in answers):
+            began = time.monotonic()
+            assert small.http.get("/v1/models").status_code == 200
+            seconds.append(time.monotonic() - began)
+    assert {answer.result() for answer in answers} == {201}
+    assert max(seconds) < 2
+
+
+def test_spoiled_examples_are_named_and_not_shown(small: Live) -> None:
+    dataset_id = upload_dataset(small.http)
+    stored = small.settings.data / "blobs" / "datasets" / dataset_id / "examples.parquet"
+    stored.write_bytes(b"x" * stored.stat().st_size)
+    answer = small.http.get(f"/v1/datasets/{dataset_id}/examples")
+    assert (answer.status_code, answer.json()["code"]) == (500, "blob_damaged")
+
+
+def test_a_data_set_that_a_job_waits_for_stays(http: httpx.Client) -> None:
     job_id = submit(http)
     dataset_id = http.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"]["id"]
     answer = http.delete(f"/v1/datasets/{dataset_id}")
