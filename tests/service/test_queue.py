@@ -30,7 +30,7 @@ def test_a_message_is_the_task_with_the_jobs_id_in_its_queue(valkey: str) -> Non
     queue = Queue(valkey)
     assert queue.publish("job_1", "gpu-queue")
     with redis.Redis.from_url(valkey) as client:
-        message = json.loads(client.rpop("gpu-queue"))  # type: ignore[arg-type] # its types allow for asyncio
+        message = json.loads(client.rpop("gpu-queue"))
     assert message["headers"]["task"] == RUN_JOB
     assert message["headers"]["argsrepr"] == "['job_1']"
     queue.ping()
