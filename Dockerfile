@@ -4,7 +4,7 @@
 
 ARG PYTHON_VERSION=3.11
 # Where pip finds torch's wheels without CUDA: its "cpu" index. Without it the worker gets the default build, which also
-# runs on the CPU but brings CUDA's libraries along.
+# runs on the CPU but brings CUDA's libraries along. pip takes a version with "+cpu" before the same without.
 ARG TORCH_CPU_INDEX_URL=""
 
 FROM python:${PYTHON_VERSION}-slim AS bare
@@ -27,7 +27,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM build AS build-worker
 ARG TORCH_CPU_INDEX_URL
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install ${TORCH_CPU_INDEX_URL:+--index-url "$TORCH_CPU_INDEX_URL"} --constraint constraints.txt torch==2.13.0
+    pip install ${TORCH_CPU_INDEX_URL:+--extra-index-url "$TORCH_CPU_INDEX_URL"} --constraint constraints.txt torch==2.13.0
 COPY core core
 COPY migrations migrations
 COPY worker worker
