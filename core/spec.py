@@ -5,29 +5,33 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
     StringConstraints,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from core.methods import (
+    Count,
+    Flag,
+    Fraction,
+    Frozen,
+    Layer,
+    LogitsMethod,
+    Method,
+    NotEmpty,
+    NotNegative,
+    Positive,
+    ShortText,
+)
 
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
-Layer = Annotated[int, Field(strict=True, ge=0, le=1000)]
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-Flag = Annotated[bool, Field(strict=True)]
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Scalar = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | bool | str | None
 
 
@@ -46,26 +50,6 @@ def _no_dots(reference: str) -> str:
 
 ModelReference = Annotated[str, StringConstraints(pattern=REFERENCE), AfterValidator(_no_dots)]
 Name = Annotated[str, StringConstraints(pattern=NAME), AfterValidator(_no_dots)]
-
-
-class NotEmpty:
-    """At least one item. Unlike `min_length`, it adds no second fault where the only item is at fault itself."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(_at_least_one, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "minItems": 1}
-
-
-def _at_least_one(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not items:
-        raise PydanticCustomError("too_short", "at least one is needed")
-    return items
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class Nameable(Frozen):
@@ -230,46 +214,6 @@ class DatasetSpec(Nameable):
         return self
 
 
-class HiddenSpec(Frozen):
-    """Pulls hidden states of mapped layers together, through a learned projection where the widths differ
-    (Romero et al. 2015, arXiv:1412.6550; Sanh et al. 2019, arXiv:1910.01108)."""
-
-    type: Literal["cosine", "mse"] = "cosine"
-    weight: Positive = 1.0
-    layers: Annotated[tuple[tuple[Layer, Layer], ...], NotEmpty()] | None = Field(
-        None, description="Pairs [teacher layer, student layer]; null: spread evenly, last on last."
-    )
-
-
-Divergence = Literal["forward_kl", "reverse_kl", "jsd", "tvd", "mse"]
-
-
-class LogitsMethod(Frozen):
-    type: Literal["logits"] = "logits"
-    divergence: Divergence = "forward_kl"
-    beta: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = Field(
-        None, description="The mixture's share of the teacher in jsd; 0.5 when absent."
-    )
-    hidden: HiddenSpec | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _others_later(cls, written: Any) -> Any:
-        if not isinstance(written, dict):
-            return written
-        if written.get("type") in ("sequence", "on_policy"):
-            raise not_available(f"method.type {written['type']}", "Use method.type logits.")
-        return (
-            {**written, "beta": 0.5} if written.get("divergence") == "jsd" and written.get("beta") is None else written
-        )
-
-    @model_validator(mode="after")
-    def _beta_of_jsd(self) -> Self:
-        if self.beta is not None and self.divergence != "jsd":
-            raise PydanticCustomError("beta_without_jsd", "beta belongs to divergence jsd alone")
-        return self
-
-
 class EarlyStoppingSpec(Frozen):
     """Stops when validation loss has not improved for `patience` evaluations; the best student is kept."""
 
@@ -333,39 +277,60 @@ LabelText = Annotated[str, StringConstraints(max_length=200)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 
 
+Task = Literal["text-classification", "text-generation", "image-classification"]
+
+
+def _built_task(task: Any) -> Any:
+    if task in ("text-generation", "image-classification"):
+        raise not_available(f"task {task}", "Use task text-classification.")
+    return task
+
+
+def _built_method(written: Any) -> Any:
+    kind = written.get("type", "logits") if isinstance(written, dict) else None
+    if kind in ("sequence", "on_policy"):
+        raise not_available(f"method.type {kind}", "Use method.type logits.")
+    return {"type": "logits", **written} if isinstance(written, dict) else written
+
+
 class JobSpec(Frozen):
     """A distillation job. `teacher`, `student` and `dataset` are required; all else has a default."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    task: Literal["text-classification"] | None = Field(None, description="Decided from the data set when absent.")
+    task: Annotated[Task | None, BeforeValidator(_built_task)] = Field(
+        None, description="Decided from the data set when absent."
+    )
     teacher: Teachers
     student: StudentSpec
     dataset: DatasetSpec
     T: Annotated[Positive, Field(le=1000)] = Field(2.0, description="Divides both models' logits and nothing else.")
     alpha: Fraction = Field(0.5, description="The teacher's share of the loss: alpha*T^2*KL + (1-alpha)*CE.")
-    method: LogitsMethod = LogitsMethod()
+    method: Annotated[Method, BeforeValidator(_built_method)] = LogitsMethod()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     output: OutputSpec = OutputSpec()
     resources: ResourcesSpec = ResourcesSpec()
     notify: Annotated[tuple[Any, ...], AfterValidator(_no_webhooks_yet)] = ()
-    labels: Annotated[dict[LabelKey, LabelText], Field(max_length=32)] = {}
+    labels: Annotated[dict[LabelKey, LabelText], Field(max_length=32)] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _generation_later(cls, written: Any) -> Any:
-        if isinstance(written, dict) and written.get("task") in ("text-generation", "image-classification"):
-            raise not_available(f"task {written['task']}", "Use task text-classification.")
-        return written
+    @property
+    def logits_method(self) -> LogitsMethod:
+        """The method of a job that learns from logits, as every classifier does."""
+        assert self.method.type == "logits"
+        return self.method
 
     @property
     def loss_formula(self) -> str:
         """The loss in words, echoed by the API (Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2)."""
+        if self.method.type == "sequence":
+            return "CE(teacher's text)"
         kl = {
             "forward_kl": "KL(teacher||student)",
             "reverse_kl": "KL(student||teacher)",
             "jsd": "JSD_beta(teacher,student)",
         }
         divergence = kl.get(self.method.divergence, f"{self.method.divergence.upper()}(teacher,student)")
-        hidden = f"+{self.method.hidden.weight:g}*hidden_{self.method.hidden.type}" if self.method.hidden else ""
+        hidden = ""
+        if self.method.type == "logits" and self.method.hidden is not None:
+            hidden = f"+{self.method.hidden.weight:g}*hidden_{self.method.hidden.type}"
         return f"alpha*T^2*{divergence}+(1-alpha)*CE{hidden}"

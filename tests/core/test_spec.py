@@ -158,7 +158,7 @@ def test_what_is_not_built_is_said_and_not_ignored(written: dict[str, Any]) -> N
         ({"student": {"model": "s", "from_teacher": {"layers": [0]}}}, ("student",)),
         ({"student": {"config": {"hidden_size": 8}}}, ("student",)),
         ({"method": {"beta": 0.5}}, ("method",)),
-        ({"method": {"divergence": "jsd", "beta": 1.0}}, ("method", "beta")),
+        ({"method": {"divergence": "jsd", "beta": 1.0}}, ("method", "logits", "beta")),
         ({"labels": {"a b": "x"}}, ("labels", "a b")),
     ],
     ids=str,

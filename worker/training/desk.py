@@ -57,7 +57,7 @@ class Desk:
             self.journey.plan(f"reading-{number}", READ_COST * weight_of(model) * len(examples))
         steps = steps_of(settings, len(examples.parts.train))
         work = TRAIN_COST * weight_of(student) * steps * settings.batch_size * settings.gradient_accumulation
-        if self.spec.method.hidden is not None:
+        if self.spec.logits_method.hidden is not None:
             work += READ_COST * weight_of(teachers[0]) * steps * settings.batch_size * settings.gradient_accumulation
         self.journey.plan("student", work, steps)
         if no_baseline is None:

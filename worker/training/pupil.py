@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from core.errors import StudentUnusable
-from core.spec import HiddenSpec
+from core.methods import HiddenSpec
 from worker.training.students import layer_list
 
 

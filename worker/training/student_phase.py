@@ -28,7 +28,7 @@ def student_phase(desk: Desk, readings: Readings, classroom: Classroom, student:
 
     In an ensemble the hidden states are the first teacher's; where the two read other tokens, their means meet.
     """
-    spec, hidden = desk.spec, desk.spec.method.hidden
+    spec, hidden = desk.spec, desk.spec.logits_method.hidden
     teacher = classroom.teachers[0].model
     mapping = mapping_of(hidden, teacher, student.model) if hidden else None
     is_same_reading = readings.teachers[0] is readings.student
@@ -39,7 +39,7 @@ def student_phase(desk: Desk, readings: Readings, classroom: Classroom, student:
     aim = Aim(
         alpha=spec.alpha,
         temperature=spec.T,
-        objective=objective_of(spec.method),
+        objective=objective_of(spec.logits_method),
         hidden=HIDDEN[hidden.type] if hidden else None,
         hidden_weight=hidden.weight if hidden else 0.0,
         hidden_teacher=teacher.to(device()).eval() if hidden else None,  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
-from core.spec import LogitsMethod
+from core.methods import LogitsMethod
 from tests.worker.training.conftest import TINY, Lab, Notebook
 from worker.training.lessons import Lessons
 from worker.training.objectives.registry import objective_of

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from core.spec import LogitsMethod
+from core.methods import LogitsMethod
 from worker.training.objectives.forward_kl import forward_kl
 from worker.training.objectives.hidden import hidden_cosine, hidden_mse
 from worker.training.objectives.jsd import jsd

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.spec import LogitsMethod
+from core.methods import LogitsMethod
 from worker.training.objectives.registry import DIVERGENCES, HIDDEN, objective_of
 
 NAMES = sorted(DIVERGENCES)

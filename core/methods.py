@@ -1,0 +1,175 @@
+"""How a student learns from its teacher: from logits, from texts that the teacher writes, or on its own texts."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Layer = Annotated[int, Field(strict=True, ge=0, le=1000)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Beta = Annotated[float, Field(strict=True, gt=0, lt=1)]
+
+Divergence = Literal["forward_kl", "reverse_kl", "jsd", "tvd", "mse"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class NotEmpty:
+    """At least one item. Unlike `min_length`, it adds no second fault where the only item is at fault itself."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(_at_least_one, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "minItems": 1}
+
+
+def _at_least_one(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not items:
+        raise PydanticCustomError("too_short", "at least one is needed")
+    return items
+
+
+class HiddenSpec(Frozen):
+    """Pulls hidden states of mapped layers together, through a learned projection where the widths differ
+    (Romero et al. 2015, arXiv:1412.6550; Sanh et al. 2019, arXiv:1910.01108)."""
+
+    type: Literal["cosine", "mse"] = "cosine"
+    weight: Positive = 1.0
+    layers: Annotated[tuple[tuple[Layer, Layer], ...], NotEmpty()] | None = Field(
+        None, description="Pairs [teacher layer, student layer]; null: spread evenly, last on last."
+    )
+
+
+class _Mixing(Frozen):
+    """A divergence, and the mixture's share of the teacher where it is jsd."""
+
+    divergence: Divergence = "forward_kl"
+    beta: Beta | None = Field(None, description="The mixture's share of the teacher in jsd; 0.5 when absent.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beta_by_default(cls, written: Any) -> Any:
+        if not isinstance(written, dict):
+            return written
+        divergence = written.get("divergence", cls.model_fields["divergence"].default)
+        return {**written, "beta": 0.5} if divergence == "jsd" and written.get("beta") is None else written
+
+    @model_validator(mode="after")
+    def _beta_of_jsd(self) -> Self:
+        if self.beta is not None and self.divergence != "jsd":
+            raise PydanticCustomError("beta_without_jsd", "beta belongs to divergence jsd alone")
+        return self
+
+
+class LogitsMethod(_Mixing):
+    """The student matches the teacher's distribution (Hinton, Vinyals and Dean 2015, arXiv:1503.02531)."""
+
+    type: Literal["logits"] = "logits"
+    hidden: HiddenSpec | None = None
+    alignment: Literal["uld"] | None = Field(
+        None,
+        description="For language models with different tokenizers: optimal transport of sorted probabilities "
+        "(Boizard et al. 2024, arXiv:2402.12030).",
+    )
+    top_k: Annotated[Count, Field(le=1024)] | None = Field(
+        None,
+        description="Language models: keep the teacher's k largest log-probabilities of each token on disk, and the "
+        "rest's mass as one more class, instead of reading the teacher at every step.",
+    )
+
+
+class GenerationSpec(Frozen):
+    """How texts are sampled. This temperature shapes samples; the job's T is another thing."""
+
+    temperature: Annotated[NotNegative, Field(le=10)] = Field(0.7, description="0 always takes the likeliest token.")
+    top_p: Annotated[Positive, Field(le=1)] = 0.95
+    top_k: Annotated[Count, Field(le=100_000)] | None = None
+    min_p: Annotated[Fraction, Field(lt=1)] | None = None
+    max_new_tokens: Annotated[Count, Field(le=32_768)] = 256
+    samples_per_prompt: Annotated[Count, Field(le=64)] = 1
+    repetition_penalty: Annotated[Positive, Field(le=10)] = 1.0
+    stop: Annotated[tuple[ShortText, ...], Field(max_length=8)] = ()
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] | None = Field(
+        None, description="training.seed when absent."
+    )
+    system_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    batch_size: Annotated[Count, Field(le=4096)] = 16
+
+
+class AgreementSpec(Frozen):
+    """Keeps a prompt's samples whose answer at least `k` of its `samples_per_prompt` samples gave
+    (self-consistency: Wang et al. 2023, arXiv:2203.11171)."""
+
+    k: Annotated[Count, Field(le=64)]
+
+
+class VerifierSpec(Frozen):
+    """Keeps samples whose answer is right: rejection sampling (DeepSeek-R1 2025, arXiv:2501.12948, 2.3.3)."""
+
+    type: Literal["exact", "numeric", "boxed", "json_schema"]
+    column: ShortText = Field("answer", description="The column that holds the right answer.")
+    json_schema: dict[str, Any] | None = Field(None, description="For type json_schema: what the text must satisfy.")
+
+    @model_validator(mode="after")
+    def _schema_of_json(self) -> Self:
+        if (self.json_schema is not None) != (self.type == "json_schema"):
+            raise PydanticCustomError("json_schema_missing", "json_schema belongs to type json_schema, and only there")
+        return self
+
+
+class FiltersSpec(Frozen):
+    """What a sample must pass to be learned. Reasons of those that do not are counted in the report."""
+
+    min_tokens: Annotated[Count, Field(le=1_000_000)] = 1
+    max_tokens: Annotated[Count, Field(le=1_000_000)] | None = None
+    finished_only: Flag = Field(True, description="Only samples that ended by themselves, not by max_new_tokens.")
+    deduplicate: Literal["exact", "near"] | None = "exact"
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
+        None, description="Two letters (ISO 639-1)."
+    )
+    pattern: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = Field(
+        None, description="A regular expression that must be found in the text."
+    )
+    agreement: AgreementSpec | None = None
+    verifier: VerifierSpec | None = None
+
+
+class SequenceMethod(Frozen):
+    """The teacher writes, the student is fine-tuned on what passes the filters (Kim and Rush 2016, arXiv:1606.07947;
+    DeepSeek-R1 2025, arXiv:2501.12948, 2.4). alpha and T play no part: the labels are the teacher's texts."""
+
+    type: Literal["sequence"] = "sequence"
+    generation: GenerationSpec = GenerationSpec.model_validate({})
+    filters: FiltersSpec = FiltersSpec.model_validate({})
+    keep_reasoning: Flag = Field(True, description="Whether <think>…</think> stays in the texts.")
+
+
+class OnPolicyMethod(_Mixing):
+    """The student writes, the teacher scores each of its tokens: GKD (Agarwal et al. 2024, arXiv:2306.13649)."""
+
+    type: Literal["on_policy"] = "on_policy"
+    divergence: Divergence = "jsd"
+    student_share: Fraction = Field(
+        0.5, description="Share of the steps that learn on the student's own texts (lambda in the paper)."
+    )
+    generation: GenerationSpec = GenerationSpec.model_validate({"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64})
+
+
+Method = Annotated[LogitsMethod | SequenceMethod | OnPolicyMethod, Field(discriminator="type")]
