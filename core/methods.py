@@ -110,6 +110,11 @@ class GenerationSpec(Frozen):
         None, description="training.seed when absent."
     )
     system_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    chat: Flag | None = Field(
+        None,
+        description="Whether a plain `prompt` is asked as a user's message through the chat template. When absent: "
+        "where the writing model has a template or a system_prompt is given.",
+    )
     batch_size: Annotated[Count, Field(le=4096)] = 16
 
 

@@ -1,0 +1,58 @@
+"""What is asked of a writer, and what it wrote."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Message = Mapping[str, str]
+"""One turn of a conversation: `role` and `content`."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a text is asked for: a plain text, or a conversation that the writer is to go on with."""
+
+    index: int
+    """Its place in the data set: with the sample's number and the seed, all that its randomness depends on."""
+    text: str | None = None
+    messages: tuple[Message, ...] | None = None
+    answer: str | None = None
+    """The right answer, for verifiers."""
+
+    def __post_init__(self) -> None:
+        assert (self.text is None) != (self.messages is None), "a prompt is a text or a conversation"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One sample to be written. A prompt is asked for as many as `samples_per_prompt`."""
+
+    prompt: Prompt
+    sample: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.prompt.index, self.sample
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One text that was written, or the reason why there is none."""
+
+    prompt: int
+    sample: int
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    """Without the token that ends a text."""
+    finished: bool
+    """True where it ended by itself or at a stop text, not by its number of tokens."""
+    fault: str | None = None
+    """Why nothing was written, such as `prompt_too_long`."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.prompt, self.sample
+
+    def as_json(self) -> dict[str, Any]:
+        return vars(self).copy()
