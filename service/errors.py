@@ -116,7 +116,7 @@ class InvalidRequest(DistillError):
 class InvalidUpload(InvalidRequest):
     """An uploaded file that cannot be taken."""
 
-    title = "Upload refused"
+    code, title = "upload_refused", "Upload refused"
 
 
 def answer_to(error: Exception, scope: Scope) -> ProblemResponse:

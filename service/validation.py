@@ -13,7 +13,15 @@ from service.problems import Fault, pointer_of, printable
 
 CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 OWN_CODES = frozenset(
-    {"not_available", "invalid_reference", "student_source", "invalid_split", "beta_without_jsd", "label_filter"}
+    {
+        "not_available",
+        "invalid_reference",
+        "student_source",
+        "invalid_split",
+        "beta_without_jsd",
+        "label_filter",
+        "wrong_for_task",
+    }
 )
 HINTS = {
     "unknown_field": "Remove it, or correct its spelling; GET /docs shows every field.",
@@ -25,6 +33,7 @@ HINTS = {
     "invalid_split": "Let dataset.validation + dataset.test be less than 1.",
     "beta_without_jsd": "Leave beta out, or use divergence jsd.",
     "label_filter": "Write label=key:value.",
+    "wrong_for_task": "Leave it out, or name another task.",
 }
 
 
@@ -40,21 +49,21 @@ def _fault(found: ErrorDetails, body: Any) -> Fault:
     place, *parts = found["loc"] or ("body",)
     kind = found["type"]
     code = CODES.get(kind) or (kind if kind in OWN_CODES else "invalid_value")
-    where = _present(parts, body) if place == "body" else [place, *parts]
+    where = _present(parts, body, is_missing=kind == "missing") if place == "body" else [place, *parts]
     return Fault(pointer=pointer_of(where), detail=_detail(found, code), code=code, hint=HINTS[code])
 
 
-def _present(parts: Sequence[int | str], body: Any) -> list[int | str]:
+def _present(parts: Sequence[int | str], body: Any, *, is_missing: bool) -> list[int | str]:
     """The parts of a location that the body has; a union's tag or a list that was not written is skipped.
 
-    The last part may be absent (a missing field is), unless it names an arm of a union: those hold brackets.
+    The last part of a missing field is absent by nature, and kept.
     """
     kept: list[int | str] = []
     for place, part in enumerate(parts):
         is_last = place == len(parts) - 1
         if _has(body, part):
             body = body[part]
-        elif not is_last or not isinstance(body, dict) or _is_tag(part):
+        elif not (is_last and is_missing):
             continue
         kept.append(part)
     return kept
@@ -64,10 +73,6 @@ def _has(body: Any, part: int | str) -> bool:
     if isinstance(body, list):
         return isinstance(part, int) and part < len(body)
     return isinstance(body, dict) and part in body
-
-
-def _is_tag(part: int | str) -> bool:
-    return isinstance(part, int) or "[" in part or "-" in part
 
 
 def _detail(found: ErrorDetails, code: str) -> str:

@@ -1,6 +1,7 @@
 """`/v1/system`: versions, workers, queues."""
 
 import platform
+import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
@@ -12,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from core.clock import database_now
 from core.lifecycle import ACTIVE
+from core.settings import Settings
 from core.tables import Job, Worker
 from migrations.revisions import newest
-from service.deps import ReadDep
+from service.deps import ReadDep, SettingsDep
 from service.openapi import problems
 from service.strict import StrictRoute
 
@@ -42,17 +44,25 @@ class QueueOut(BaseModel):
     running: int
 
 
+class DiskOut(BaseModel):
+    """The disk of the data folder, where uploads are checked and, without a storage URL, everything is kept."""
+
+    free_bytes: int
+    total_bytes: int
+
+
 class SystemOut(BaseModel):
     object: Literal["system"] = "system"
     versions: dict[str, str]
     database: str
     revision: str
+    disk: DiskOut
     workers: list[WorkerOut]
     queues: list[QueueOut]
 
 
 @router.get("", response_model=SystemOut)
-def get_system(session: ReadDep) -> SystemOut:
+def get_system(session: ReadDep, settings: SettingsDep) -> SystemOut:
     """What runs here, who works, how much waits."""
     now = session.scalar(select(database_now()))
     assert now is not None, "every database has a clock"
@@ -62,9 +72,15 @@ def get_system(session: ReadDep) -> SystemOut:
         versions=versions,
         database=session.get_bind().dialect.name,
         revision=newest(),
+        disk=_disk(settings),
         workers=[_worker(row, now) for row in session.scalars(recent)],
         queues=_queues(session),
     )
+
+
+def _disk(settings: Settings) -> DiskOut:
+    usage = shutil.disk_usage(settings.data)
+    return DiskOut(free_bytes=usage.free, total_bytes=usage.total)
 
 
 def _worker(row: Worker, now: datetime) -> WorkerOut:

@@ -108,7 +108,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"method": {"divergence": "cosine"}}, "/method/divergence", "invalid_value"),
     ({"output": {"formats": ["gguf"]}}, "/output", "not_available"),
     ({"resources": {"processes": 2}}, "/resources", "not_available"),
-    ({"task": "text-generation"}, "", "not_available"),
+    ({"task": "image-classification"}, "/task", "not_available"),
     ({"notify": ["http://x"]}, "/notify", "not_available"),
     ({"labels": {"a b": "c"}}, "/labels/a b", "invalid_value"),
     ({"name": "a\0b"}, "/name", "invalid_value"),
