@@ -33,9 +33,14 @@ def embedded_service(folder: Path) -> Iterator[str]:
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "launcher", "--port", "0", "--data", str(folder / "data")]
     with log.open("wb") as output:
-        # A session of its own: Ctrl-C comes to us alone, and we stop the tree in order.
+        # A session of its own: Ctrl-C comes to us alone, and we stop the tree in order. If we are killed outright, the
+        # end of its stdin tells it.
         tree = subprocess.Popen(
-            [*command, "--ready-file", str(ready)], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            [*command, "--ready-file", str(ready), "--until-stdin-ends"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield _url_once_ready(tree, ready, log)
@@ -53,6 +58,8 @@ def _url_once_ready(tree: subprocess.Popen[bytes], ready: Path, log: Path) -> st
 
 
 def _stop(tree: subprocess.Popen[bytes]) -> None:
+    if tree.stdin is not None:
+        tree.stdin.close()
     if tree.poll() is None:
         tree.send_signal(signal.SIGTERM)
     try:

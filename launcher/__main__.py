@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 
 from core.settings import Settings
@@ -20,9 +21,15 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=settings.data, help="folder for database, files and logs")
     parser.add_argument("--workers", type=int, default=1, help="jobs that train at the same time")
     parser.add_argument("--ready-file", type=Path, help="write url and pid here as JSON once the service answers")
+    parser.add_argument(
+        "--until-stdin-ends", action="store_true", help="stop when the process that started this is gone"
+    )
     chosen = parser.parse_args()
+    tree = Tree(chosen.host, chosen.port, chosen.data.resolve(), chosen.workers, chosen.ready_file, settings)
+    if chosen.until_stdin_ends:
+        threading.Thread(target=tree.stop_at_end_of_stdin, daemon=True).start()
     try:
-        return Tree(chosen.host, chosen.port, chosen.data.resolve(), chosen.workers, chosen.ready_file, settings).run()
+        return tree.run()
     except FolderInUse as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return 1

@@ -76,6 +76,12 @@ class Tree:
                 self.ready_file.unlink(missing_ok=True)
             lock.close()
 
+    def stop_at_end_of_stdin(self) -> None:
+        """Stop once nobody holds the other end of our stdin. Blocks until then."""
+        while sys.stdin.buffer.read(1024):
+            pass
+        self.should_stop.set()
+
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
