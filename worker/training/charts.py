@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 30
-MOST_POINTS = 250
+MOST_POINTS = 60
 
 
 @dataclass(frozen=True)
