@@ -206,6 +206,45 @@ class StudentUnusable(JobFailed):
     hint = "Check student.from_teacher, student.config, student.trainable and student.lora."
 
 
+class TokenizersDiffer(JobFailed):
+    code, title, blame = "tokenizers_differ", "Tokenizers differ", "user"
+    hint = (
+        'Use a student with the teacher\'s tokenizer, or let the teacher write texts: "method": {"type": "sequence"}.'
+    )
+
+    def __str__(self) -> str:
+        teacher, difference = self.args
+        return f"the student's tokens are not those of teacher '{teacher}': {difference}; logits cannot be compared"
+
+
+class ChatTemplateUnusable(JobFailed):
+    code, title, blame = "chat_template_unusable", "Chat template missing or unusable", "user"
+    hint = (
+        "Use a chat model, put a chat_template into its tokenizer, or give prompt and completion instead of messages."
+    )
+
+    def __str__(self) -> str:
+        return f"messages cannot be written down for {self.args[0]}: {self.args[1]}"
+
+
+class FiltersUnusable(JobFailed):
+    code, title, blame = "filters_unusable", "Filters cannot be used", "user"
+    hint = "Correct that part of method.filters."
+
+    def __str__(self) -> str:
+        return f"method.filters.{self.args[0]}: {self.args[1]}"
+
+
+class NothingKept(JobFailed):
+    """The teacher wrote, and no text passed the filters."""
+
+    code, title, blame = "nothing_kept", "No text passed the filters", "user"
+    hint = "Read texts.jsonl, where each text has its reason, then loosen in method.filters what drops them."
+
+    def __str__(self) -> str:
+        return f"of {self.args[0]:,} samples none is left to learn from: {self.args[1]}"
+
+
 class LossDiverged(JobFailed):
     code, title, blame = "loss_diverged", "Loss diverged", "user"
     hint = "Lower training.learning_rate or raise training.warmup_ratio."
