@@ -24,8 +24,8 @@ BANNED = frozenset(
         "do",
     ]
 )
-# Names that SQLAlchemy, pydantic and FastAPI ask for.
-ASKED_FOR = frozenset({"process_bind_param", "process_result_value", "handler", "get_route_handler"})
+# Names that SQLAlchemy, pydantic, FastAPI and transformers ask for.
+ASKED_FOR = frozenset({"process_bind_param", "process_result_value", "handler", "get_route_handler", "max_new_tokens"})
 # Where a process is meant: the operating system's.
 PROCESSES = frozenset({"_one_process", "PROCESS_BYTES"})
 
