@@ -1,5 +1,6 @@
 """How a student learns from its teacher: from logits, from texts that the teacher writes, or on its own texts."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, SchemaError, SchemaValidator, core_schema
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
@@ -139,6 +140,19 @@ class VerifierSpec(Frozen):
         return self
 
 
+def finder(pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a pattern is found in a text, in time linear in the text whatever the pattern.
+
+    Raises:
+        ValueError: the pattern is no regular expression, or one too large.
+    """
+    try:
+        found = SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
+    except SchemaError as error:
+        raise ValueError(str(error).splitlines()[-1].removeprefix("error: ").strip()) from error
+    return found.isinstance_python
+
+
 class FiltersSpec(Frozen):
     """What a sample must pass to be learned. Reasons of those that do not are counted in the report."""
 
@@ -150,10 +164,23 @@ class FiltersSpec(Frozen):
         None, description="Two letters (ISO 639-1)."
     )
     pattern: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = Field(
-        None, description="A regular expression that must be found in the text."
+        None,
+        description="A regular expression that must be found in the text, in the syntax of Rust's regex crate: without "
+        "look-around and backreferences, so that none takes for ever.",
     )
     agreement: AgreementSpec | None = None
     verifier: VerifierSpec | None = None
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self) -> Self:
+        if self.pattern is not None:
+            try:
+                finder(self.pattern)
+            except ValueError as error:
+                raise PydanticCustomError(
+                    "invalid_pattern", "pattern is no usable regular expression: {reason}", {"reason": str(error)}
+                ) from error
+        return self
 
 
 class SequenceMethod(Frozen):
@@ -164,6 +191,15 @@ class SequenceMethod(Frozen):
     generation: GenerationSpec = GenerationSpec.model_validate({})
     filters: FiltersSpec = FiltersSpec.model_validate({})
     keep_reasoning: Flag = Field(True, description="Whether <think>…</think> stays in the texts.")
+
+    @model_validator(mode="after")
+    def _enough_samples_to_agree(self) -> Self:
+        agreement = self.filters.agreement
+        if agreement is not None and agreement.k > self.generation.samples_per_prompt:
+            raise PydanticCustomError(
+                "agreement_impossible", "agreement.k is larger than generation.samples_per_prompt: nothing could agree"
+            )
+        return self
 
 
 class OnPolicyMethod(_Mixing):

@@ -1,8 +1,8 @@
 """The report: the proof that users pay for. Written by the trainer, served and drawn by everyone else."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 
 class Part(BaseModel):
@@ -87,7 +87,7 @@ class StudentFacts(Part):
     embedding_parameters: int
 
 
-class Report(Part):
+class ClassificationReport(Part):
     task: Literal["text-classification"]
     held_out: Literal["test", "validation"]
     examples: Examples
@@ -108,3 +108,82 @@ class Report(Part):
     cost: Cost
     verdict: str
     """The report in one sentence."""
+
+
+class WritingQuality(Part):
+    """One language model on the held-out completions. All numbers are per token of a completion."""
+
+    loss: float
+    """Mean cross-entropy with the completions' tokens, in nats."""
+    perplexity: float
+    """exp(loss)."""
+    agreement: float
+    """Share of tokens where this model's first choice is the teacher's."""
+    kl_to_teacher: float
+    """Mean KL(teacher || model) at temperature 1, in nats."""
+    distinct_2: float | None
+    """Different pairs of neighbouring tokens over all pairs, in the samples; None where they are too short."""
+    parameters: int
+    bytes: int
+    tokens_per_second: float
+    """Tokens written one after the other at batch 1, always the likeliest."""
+
+
+class WritingGain(Part):
+    """What the teacher brought over the data set's own completions: student after minus baseline; lower is better
+    for loss and KL."""
+
+    loss: float
+    loss_interval: Interval
+    kl_to_teacher: float
+    kl_interval: Interval
+    agreement: float
+
+
+class WritingExamples(Part):
+    train: int
+    validation: int
+    test: int
+    kept_tokens: int
+    """Tokens of all training completions: what one epoch learns from."""
+    truncated: int
+    """How many training examples are cut at max_length."""
+    dropped: int
+    """How many examples have no completion left within max_length, and are left out."""
+
+
+class Sample(Part):
+    """What each model writes after the prompt of a held-out example, always taking the likeliest token."""
+
+    prompt: str
+    reference: str
+    teacher: str
+    student_before: str
+    student_after: str
+
+
+class GenerationReport(Part):
+    task: Literal["text-generation"]
+    held_out: Literal["test", "validation"]
+    examples: WritingExamples
+    student: StudentFacts
+    teacher: WritingQuality
+    teachers: dict[str, WritingQuality]
+    """Each member of an ensemble; empty for a single teacher."""
+    student_before: WritingQuality
+    student_after: WritingQuality
+    baseline: WritingQuality | None
+    gain: WritingGain | None
+    samples: list[Sample]
+    compression: float
+    """Teacher parameters over student parameters."""
+    speedup: float
+    """Student tokens per second over the teacher's."""
+    cost: Cost
+    verdict: str
+    """The report in one sentence."""
+
+
+Report = Annotated[ClassificationReport | GenerationReport, Field(discriminator="task")]
+REPORT: TypeAdapter[ClassificationReport | GenerationReport] = TypeAdapter(Report)
+"""Reads and writes a report of any task."""

@@ -1,6 +1,7 @@
 """JobSpec: what a user asks for. Frozen, complete with defaults, the same for the service that checks it and the worker
 that trains from it."""
 
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -161,6 +162,15 @@ ConfigKey = Literal[
     "attention_dropout",
     "seq_classif_dropout",
     "sinusoidal_pos_embds",
+    "n_embd",
+    "n_layer",
+    "n_head",
+    "n_inner",
+    "n_positions",
+    "activation_function",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
 ]
 
 
@@ -187,13 +197,28 @@ class StudentSpec(Nameable):
         return self
 
 
+Form = Literal["messages", "prompt", "text"]
+
+
 class ColumnsSpec(Frozen):
-    """The names of the columns in the data set. `split` names a column that says train, validation or test."""
+    """The names of the columns in the data set. `split` names a column that says train, validation or test.
+
+    Classifiers read `text`, `text_pair` and `label`. Language models read the first of these that is there: `messages`
+    (chats: lists of {role, content}), `prompt` with `completion`, or `text`.
+    """
 
     text: ShortText = "text"
     text_pair: ShortText | None = None
     label: ShortText = "label"
+    prompt: ShortText = "prompt"
+    completion: ShortText = "completion"
+    messages: ShortText = "messages"
     split: ShortText | None = None
+
+    def form_of(self, present: Collection[str]) -> Form | None:
+        """Return how a language model reads a data set with these columns; None where it cannot."""
+        forms: tuple[Form, ...] = ("messages", "prompt", "text")
+        return next((form for form in forms if getattr(self, form) in present), None)
 
 
 class DatasetSpec(Nameable):
@@ -232,6 +257,7 @@ class TrainingSpec(Frozen):
     weight_decay: NotNegative = 0.01
     max_grad_norm: Positive | None = 1.0
     max_length: Annotated[Count, Field(ge=4, le=1_000_000)] = 256
+    train_on_prompt: Flag = Field(False, description="Language models: prompts count in the loss like completions.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
     evaluate_every_steps: Count | None = None
@@ -281,8 +307,8 @@ Task = Literal["text-classification", "text-generation", "image-classification"]
 
 
 def _built_task(task: Any) -> Any:
-    if task in ("text-generation", "image-classification"):
-        raise not_available(f"task {task}", "Use task text-classification.")
+    if task == "image-classification":
+        raise not_available(f"task {task}", "Use task text-classification or text-generation.")
     return task
 
 
@@ -290,6 +316,8 @@ def _built_method(written: Any) -> Any:
     kind = written.get("type", "logits") if isinstance(written, dict) else None
     if kind in ("sequence", "on_policy"):
         raise not_available(f"method.type {kind}", "Use method.type logits.")
+    if kind == "logits" and written.get("alignment") is not None:
+        raise not_available("method.alignment", "Use a student that shares the teacher's tokenizer.")
     return {"type": "logits", **written} if isinstance(written, dict) else written
 
 
@@ -312,6 +340,31 @@ class JobSpec(Frozen):
     resources: ResourcesSpec = ResourcesSpec()
     notify: Annotated[tuple[Any, ...], AfterValidator(_no_webhooks_yet)] = ()
     labels: Annotated[dict[LabelKey, LabelText], Field(max_length=32)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Self:
+        for place, why in self.misfits():
+            raise PydanticCustomError("wrong_for_task", "{place}: {why}", {"place": ".".join(place), "why": why})
+        return self
+
+    def misfits(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield each part that the task knows no meaning for, and why; nothing while the task is undecided."""
+        hidden = self.method.type == "logits" and self.method.hidden is not None
+        top_k = self.method.type == "logits" and self.method.top_k is not None
+        if self.task == "text-generation":
+            if self.student.trainable == "head":
+                yield ("student", "trainable"), "a language model's head is often its embedding; name patterns instead"
+            if hidden:
+                yield ("method", "hidden"), "hidden states are matched for classifiers alone"
+            if self.dataset.columns.text_pair is not None:
+                yield ("dataset", "columns", "text_pair"), "a language model reads prompt and completion instead"
+        if self.task == "text-classification":
+            if self.method.type != "logits":
+                yield ("method", "type"), "a classifier learns from logits"
+            if top_k:
+                yield ("method", "top_k"), "a classifier's logits are few: all of them are kept"
+            if self.training.train_on_prompt:
+                yield ("training", "train_on_prompt"), "a classifier reads no prompt"
 
     @property
     def logits_method(self) -> LogitsMethod:

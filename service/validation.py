@@ -19,6 +19,9 @@ OWN_CODES = frozenset(
         "student_source",
         "invalid_split",
         "beta_without_jsd",
+        "agreement_impossible",
+        "invalid_pattern",
+        "json_schema_missing",
         "label_filter",
         "wrong_for_task",
     }
@@ -32,6 +35,9 @@ HINTS = {
     "invalid_reference": "Upload the folder to POST /v1/models and use its name.",
     "invalid_split": "Let dataset.validation + dataset.test be less than 1.",
     "beta_without_jsd": "Leave beta out, or use divergence jsd.",
+    "agreement_impossible": "Raise generation.samples_per_prompt, or lower agreement.k.",
+    "invalid_pattern": "Write it in the syntax of Rust's regex crate: no look-around, no backreferences.",
+    "json_schema_missing": "Give json_schema with type json_schema, and with no other.",
     "label_filter": "Write label=key:value.",
     "wrong_for_task": "Leave it out, or name another task.",
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.report import Cost, Examples, Gain, Interval, Quality, Report, StudentFacts
+from core.report import ClassificationReport, Cost, Examples, Gain, Interval, Quality, StudentFacts
 
 
 def quality(accuracy: float, **changed: Any) -> Quality:
@@ -20,8 +20,8 @@ def quality(accuracy: float, **changed: Any) -> Quality:
     return Quality(**facts | changed)
 
 
-def a_report() -> Report:
-    return Report(
+def a_report() -> ClassificationReport:
+    return ClassificationReport(
         task="text-classification",
         held_out="test",
         examples=Examples(train=80, labelled=80, validation=10, test=10, truncated=0),

@@ -83,7 +83,7 @@ class Results:
             job_id=self.job.id,
             task=report.task,
             architecture=facts.architecture,
-            labels=report.labels,
+            labels=report.labels if report.task == "text-classification" else None,
             layers=facts.layers,
             parameters=report.student_after.parameters,
             embedding_parameters=facts.embedding_parameters,

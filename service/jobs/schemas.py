@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from core.lifecycle import JobStatus
-from core.report import Report, Sizes
+from core.report import REPORT, Report, Sizes
 from core.spec import JobSpec
 from core.tables import Artifact, Checkpoint, Event, Job
 from core.wire import Estimate, EventType, JobError, Level, Progress, Stage
@@ -74,7 +74,7 @@ def job_out(job: Job, queue_position: int | None = None) -> JobOut:
         metrics=job.metrics,
         loss=LossOut(formula=spec.loss_formula, T=spec.T, alpha=spec.alpha),
         models=Sizes(**job.sizes) if job.sizes else None,
-        report=Report.model_validate(job.report) if job.report else None,
+        report=REPORT.validate_python(job.report) if job.report else None,
         warnings=job.warnings,
         error=JobError.model_validate(job.error) if job.error else None,
         estimate=Estimate.model_validate(job.estimate) if job.estimate else None,

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedModel
 
-from core.report import Cost, Examples, Quality, Report, StudentFacts
+from core.report import ClassificationReport, Cost, Examples, Quality, StudentFacts
 from worker.training.desk import Desk
 from worker.training.device import device_name
 from worker.training.evaluation import HeldOut, class_results, gain_of, quality
@@ -27,7 +27,7 @@ def assess(
     classroom: Classroom,
     members: list[Logits],
     learned: tuple[PreTrainedModel, Trained, Trained | None],
-) -> Report:
+) -> ClassificationReport:
     """Measure teacher, student before and after, and baseline on the same held-out examples."""
     start, trained, baseline = learned
     rows = readings.examples.parts.held_out
@@ -46,7 +46,7 @@ def assess(
         else None
     )
     parts = readings.examples.parts
-    return Report(
+    return ClassificationReport(
         task="text-classification",
         held_out=parts.held_out_name,
         examples=Examples(

@@ -1,12 +1,12 @@
 """The same student on labels alone: what the gain is measured against."""
 
+from worker.training.aim import Aim
 from worker.training.desk import Desk
 from worker.training.lessons import Lessons
 from worker.training.phase import Phase
 from worker.training.readings import Readings
 from worker.training.student_phase import measure_of, pupil_of
 from worker.training.students import Student
-from worker.training.trainer import Aim
 
 
 def why_no_baseline(desk: Desk, readings: Readings) -> str | None:

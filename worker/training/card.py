@@ -5,7 +5,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from core.report import Report
+from core.report import ClassificationReport
 from core.spec import JobSpec
 from worker.training.words import QUALITY_ROWS, models_of
 
@@ -17,7 +17,7 @@ def inert(text: object) -> str:
     return str(text).translate(INERT)
 
 
-def model_card(spec: JobSpec, report: Report) -> str:
+def model_card(spec: JobSpec, report: ClassificationReport) -> str:
     """Return README.md: the card's metadata, the verdict, the table and how to load the student."""
     data = ModelCardData(
         library_name="transformers",
@@ -27,6 +27,16 @@ def model_card(spec: JobSpec, report: Report) -> str:
         model_name=spec.output.model or spec.name or "distilled-student",
         eval_results=_results(spec, report),
     )
+    body = (
+        card_environment()
+        .get_template("card.md")
+        .render(spec=spec, report=report, models=models_of(report), rows=QUALITY_ROWS, name=data.model_name)
+    )
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
+
+
+def card_environment() -> Environment:
+    """Return the template engine for cards, whose `inert` escapes."""
     environment = Environment(
         loader=PackageLoader("worker.training"),
         autoescape=False,  # noqa: S701 - this is Markdown: `inert` escapes
@@ -34,13 +44,10 @@ def model_card(spec: JobSpec, report: Report) -> str:
         trim_blocks=True,
     )
     environment.filters["inert"] = inert
-    body = environment.get_template("card.md").render(
-        spec=spec, report=report, models=models_of(report), rows=QUALITY_ROWS, name=data.model_name
-    )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
+    return environment
 
 
-def _results(spec: JobSpec, report: Report) -> list[EvalResult]:
+def _results(spec: JobSpec, report: ClassificationReport) -> list[EvalResult]:
     after = report.student_after
     measured: dict[str, Any] = {"accuracy": after.accuracy, "f1": after.macro_f1, "agreement": after.agreement}
     return [

@@ -2,25 +2,25 @@
 
 import copy
 import logging
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from transformers.utils import logging as library_log
 
 from core.errors import DiskFull
-from core.report import Report, Sizes
-from core.spec import JobSpec
+from core.report import Sizes
 from worker.training import data, students
 from worker.training.assess import assess
 from worker.training.baseline import baseline_phase, why_no_baseline
+from worker.training.card import model_card
 from worker.training.desk import Desk
 from worker.training.device import be_deterministic
 from worker.training.disk import free_bytes, is_disk_full
-from worker.training.export import export
-from worker.training.models import Loaded, parameter_count
+from worker.training.exchange import Inputs, Outcome
+from worker.training.export import Pages, export, finetuned_of
+from worker.training.language.distil import distil_writer
+from worker.training.models import parameter_count
 from worker.training.observer import Observer, stop_if_asked
+from worker.training.page import report_page
 from worker.training.phase import Trained, train
 from worker.training.readings import Readings
 from worker.training.signal import ensemble
@@ -29,26 +29,9 @@ from worker.training.students import Student
 from worker.training.teaching import Classroom, gather
 from worker.training.tuning import finetune
 
+__all__ = ["Inputs", "Outcome", "distil"]
+
 log = logging.getLogger("distil")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    spec: JobSpec
-    folder: Path
-    """The job's work folder: each phase keeps `<phase>/checkpoint-N` in it, those of earlier attempts included."""
-    teachers: tuple[Path, ...]
-    student: Path | None
-    """None where the student is made from the teacher or a config."""
-    dataset: Path
-    provenance: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    report: Report
-    student: Path
-    """The folder with every artifact, complete with its manifest."""
 
 
 def distil(inputs: Inputs, observer: Observer) -> Outcome:
@@ -59,17 +42,22 @@ def distil(inputs: Inputs, observer: Observer) -> Outcome:
         Stopped: the observer asked for it; a training phase has kept a checkpoint.
     """
     try:
-        return _distil(inputs, observer)
+        _prepare()
+        distil_task = distil_writer if inputs.spec.task == "text-generation" else distil_classifier
+        return distil_task(inputs, observer)
     except (OSError, RuntimeError, SafetensorError) as error:
         if not is_disk_full(error, inputs.folder):
             raise
         raise DiskFull(f"no space is left in the work folder: {free_bytes(inputs.folder):,} bytes are free") from error
 
 
-def _distil(inputs: Inputs, observer: Observer) -> Outcome:
+def _prepare() -> None:
     be_deterministic()
     library_log.disable_progress_bar()  # type: ignore[no-untyped-call]
     library_log.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
+def distil_classifier(inputs: Inputs, observer: Observer) -> Outcome:
     desk = Desk(inputs.spec, inputs.folder, observer)
 
     desk.stage("loading")
@@ -99,21 +87,12 @@ def _distil(inputs: Inputs, observer: Observer) -> Outcome:
     desk.stage("exporting")
     stop_if_asked(observer)
     curves = {"student": trained.history} | ({"baseline": baseline.history} if baseline else {})
-    folder = export(
-        desk, trained.model, student.tokenizer, report, curves, inputs.provenance, _finetuned(desk, classroom)
+    pages = Pages(
+        report_page(inputs.spec, report, curves, inputs.provenance), model_card(inputs.spec, report), inputs.provenance
     )
+    folder = export(desk, trained.model, student.tokenizer, report, pages, finetuned_of(desk, classroom.teachers))
     log.info("finished: %s", report.verdict)
     return Outcome(report, folder)
-
-
-def _finetuned(desk: Desk, classroom: Classroom) -> dict[str, Loaded]:
-    """Return the teachers that this job trained, by their folder in the export: `teacher`, `teacher-N` of several."""
-    several = len(desk.spec.teacher) > 1
-    return {
-        f"teacher-{place + 1}" if several else "teacher": teacher
-        for place, (spec, teacher) in enumerate(zip(desk.spec.teacher, classroom.teachers, strict=True))
-        if spec.finetune is not None
-    }
 
 
 def _student(desk: Desk, inputs: Inputs, classroom: Classroom) -> Student:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.report import Report
 from core.spec import JobSpec
-from worker.training.card import model_card
 from worker.training.checkpoints import files_below, sha256_of
 from worker.training.desk import Desk
 from worker.training.export_tokenizer import save_tokenizer
 from worker.training.models import Loaded
-from worker.training.page import report_page
 
-History = Sequence[Mapping[str, float]]
+
+@dataclass(frozen=True)
+class Pages:
+    """What the export says in words: report.html, README.md, and where everything came from."""
+
+    report: str
+    card: str
+    provenance: Mapping[str, Any]
 
 
 def export(
@@ -26,8 +32,7 @@ def export(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     report: Report,
-    curves: Mapping[str, History],
-    provenance: Mapping[str, Any],
+    pages: Pages,
     finetuned: Mapping[str, Loaded],
 ) -> Path:
     """Write every artifact into `<folder>/artifacts`, the manifest last, and return the folder.
@@ -43,10 +48,23 @@ def export(
         save_model(teacher.model, teacher.tokenizer or tokenizer, folder / name)
     _write(folder / "spec.json", spec_text(desk.spec))
     _write(folder / "report.json", report.model_dump_json(indent=2))
-    _write(folder / "report.html", report_page(desk.spec, report, curves, provenance))
-    _write(folder / "README.md", model_card(desk.spec, report))
-    _write(folder / "MANIFEST.json", json.dumps(manifest(folder, desk.spec, provenance), indent=2, ensure_ascii=False))
+    _write(folder / "report.html", pages.report)
+    _write(folder / "README.md", pages.card)
+    _write(
+        folder / "MANIFEST.json",
+        json.dumps(manifest(folder, desk.spec, pages.provenance), indent=2, ensure_ascii=False),
+    )
     return folder
+
+
+def finetuned_of(desk: Desk, teachers: Sequence[Loaded]) -> dict[str, Loaded]:
+    """Return the teachers that this job trained, by their folder in the export: `teacher`, `teacher-N` of several."""
+    several = len(desk.spec.teacher) > 1
+    return {
+        f"teacher-{place + 1}" if several else "teacher": teacher
+        for place, (spec, teacher) in enumerate(zip(desk.spec.teacher, teachers, strict=True))
+        if spec.finetune is not None
+    }
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

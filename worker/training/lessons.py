@@ -36,6 +36,10 @@ class Lessons(Dataset[int]):
         return int(self.rows[place])
 
     @property
+    def lengths(self) -> Rows:
+        return self.encoded.lengths[self.rows]
+
+    @property
     def labelled(self) -> Rows:
         return self.rows[self.codes[self.rows] >= 0]
 

@@ -66,10 +66,10 @@ def load(folder: Path, name: str, seed: int, *, classes: list[str] | None = None
     except Exception as error:
         if is_out_of_memory(error):
             raise OutOfMemory(f"model '{name}' does not fit into memory: {error}") from error
-        raise ModelUnreadable(name, _in_words(error)) from error
+        raise ModelUnreadable(name, in_words(error)) from error
     mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
     fresh = frozenset(report["missing_keys"]) | mismatched
-    _check_body(model, fresh, name)
+    check_body(model, fresh, name)
     if fresh_head:
         model, fresh = _with_fresh_head(model, seed), fresh | frozenset(head_parameters(model))
     return Loaded(model.eval(), load_tokenizer(folder, name, required=False), fresh)
@@ -88,7 +88,7 @@ def load_tokenizer(folder: Path, name: str, *, required: bool = True) -> PreTrai
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
-        raise ModelUnreadable(name, f"its tokenizer: {_in_words(error)}") from error
+        raise ModelUnreadable(name, f"its tokenizer: {in_words(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return _checked(tokenizer)
@@ -111,9 +111,9 @@ TOKENIZER_FILES = (
 )
 
 
-def attention_of(config: PretrainedConfig) -> str:
+def attention_of(config: PretrainedConfig, auto: Any = AutoModelForSequenceClassification) -> str:
     """Return "sdpa" where the architecture has it, else "eager"; never what the folder's config asks for."""
-    architecture = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+    architecture = auto._model_mapping.get(type(config), None)
     return "sdpa" if getattr(architecture, "_supports_sdpa", False) else "eager"
 
 
@@ -170,17 +170,17 @@ def _with_fresh_head(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     return fresh
 
 
-def from_config(config: PretrainedConfig) -> PreTrainedModel:
-    """Build a classifier with random weights from the present state of the random generator."""
-    model = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
-        config, trust_remote_code=False, attn_implementation=attention_of(config), dtype=torch.float32
+def from_config(config: PretrainedConfig, auto: Any = AutoModelForSequenceClassification) -> PreTrainedModel:
+    """Build a model with random weights from the present state of the random generator."""
+    model = auto.from_config(
+        config, trust_remote_code=False, attn_implementation=attention_of(config, auto), dtype=torch.float32
     )
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"{type(model).__name__} is no transformers model")
     return model
 
 
-def _check_body(model: PreTrainedModel, fresh: frozenset[str], name: str) -> None:
+def check_body(model: PreTrainedModel, fresh: frozenset[str], name: str) -> None:
     """A head, and the pooler before it, may be missing; a layer may not."""
     prefix = f"{model.base_model_prefix}."
     lost = sorted(key for key in fresh if key.startswith(prefix) and "pooler" not in key)
@@ -188,7 +188,7 @@ def _check_body(model: PreTrainedModel, fresh: frozenset[str], name: str) -> Non
         raise ModelUnreadable(name, f"its weights lack {len(lost)} tensors that its config asks for, such as {lost[0]}")
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Return the first sentence of an error; folders of the worker are no business of the user."""
     if isinstance(error, json.JSONDecodeError):
         return f"its config is not JSON: {error}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from core.report import Report
+from core.report import ClassificationReport
 from core.spec import JobSpec
 from worker.training import charts
 from worker.training.charts import Chart, Line, chart, series
@@ -15,8 +15,31 @@ from worker.training.words import QUALITY_ROWS, bytes_, count, models_of, share
 History = Sequence[Mapping[str, float]]
 
 
-def report_page(spec: JobSpec, report: Report, curves: Mapping[str, History], provenance: Mapping[str, Any]) -> str:
+def report_page(
+    spec: JobSpec, report: ClassificationReport, curves: Mapping[str, History], provenance: Mapping[str, Any]
+) -> str:
     """Return report.html. All that users wrote is escaped by the template engine."""
+    return (
+        page_environment()
+        .get_template("classes.html")
+        .render(
+            title=spec.output.model or spec.name or "Distillation report",
+            spec=spec,
+            report=report,
+            models=models_of(report),
+            rows=QUALITY_ROWS,
+            charts=drawn(curves),
+            box=charts,
+            class_columns=list(report.classes[0].f1) if report.classes else [],
+            class_titles=CLASS_TITLES,
+            spec_text=json.dumps(spec.model_dump(mode="json"), indent=2, ensure_ascii=False),
+            provenance_text=json.dumps(dict(provenance), indent=2, ensure_ascii=False, default=str),
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """Return the template engine for pages: it escapes all that it is given."""
     environment = Environment(
         loader=PackageLoader("worker.training"),
         autoescape=True,
@@ -25,19 +48,7 @@ def report_page(spec: JobSpec, report: Report, curves: Mapping[str, History], pr
         lstrip_blocks=True,
     )
     environment.filters |= {"share": share, "count": count, "bytes": bytes_}
-    return environment.get_template("report.html").render(
-        title=spec.output.model or spec.name or "Distillation report",
-        spec=spec,
-        report=report,
-        models=models_of(report),
-        rows=QUALITY_ROWS,
-        charts=drawn(curves),
-        box=charts,
-        class_columns=list(report.classes[0].f1) if report.classes else [],
-        class_titles=CLASS_TITLES,
-        spec_text=json.dumps(spec.model_dump(mode="json"), indent=2, ensure_ascii=False),
-        provenance_text=json.dumps(dict(provenance), indent=2, ensure_ascii=False, default=str),
-    )
+    return environment
 
 
 CLASS_TITLES = {

@@ -13,12 +13,12 @@ from core.errors import OutOfMemory
 from core.spec import EarlyStoppingSpec, TrainingSpec
 from worker.training.checkpoints import Checkpoint, newest
 from worker.training.device import Precision, device
+from worker.training.goal import Course, Goal
 from worker.training.journey import Journey
-from worker.training.lessons import Lessons
 from worker.training.memory import is_out_of_memory
 from worker.training.observer import Observer, Stopped
 from worker.training.pupil import Pupil
-from worker.training.trainer import Aim, DistilTrainer, Measure
+from worker.training.trainer import DistilTrainer, Measure
 from worker.training.watch import Watch
 
 MOST_HALVINGS = 3
@@ -35,8 +35,8 @@ class Phase:
     folder: Path
     pupil: Callable[[], Pupil]
     tokenizer: PreTrainedTokenizerBase
-    lessons: Lessons
-    aim: Aim
+    lessons: Course
+    aim: Goal
     settings: TrainingSpec
     steps: int
     precision: Precision
@@ -196,7 +196,7 @@ def _free_memory() -> None:
 
 def _numbers(phase: Phase, micro_batch: int, error: BaseException) -> str:
     parameters = sum(parameter.numel() for parameter in phase.pupil().parameters())
-    longest = int(phase.lessons.encoded.lengths[phase.lessons.rows].max())
+    longest = int(phase.lessons.lengths.max())
     return (
         f"{phase.name} does not fit into memory: {parameters:,} parameters, micro-batches of {micro_batch} texts "
         f"of up to {longest} tokens ({error})"

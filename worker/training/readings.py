@@ -37,7 +37,7 @@ class Readings:
     def _encoded(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Encoded:
         stop_if_asked(self.desk.observer)
         length = length_for(tokenizer, model, self.desk.spec.training.max_length)
-        key = (_identity(tokenizer), length)
+        key = (identity_of(tokenizer), length)
         if key not in self._kept:
             folder = self.desk.folder / "cache" / f"tokens-{len(self._kept)}"
             self._kept[key] = encode(self.examples, tokenizer, length, folder)
@@ -113,7 +113,7 @@ def length_for(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, wante
     return min([wanted, *(limit for limit in limits if limit is not None)])
 
 
-def _identity(tokenizer: PreTrainedTokenizerBase) -> str:
+def identity_of(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return what tells tokenizers apart that cut texts differently."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from worker.training.aim import Aim
 from worker.training.desk import Desk
 from worker.training.device import device
 from worker.training.evaluation import cross_entropy, mean_kl
@@ -20,7 +21,7 @@ from worker.training.readings import Readings
 from worker.training.signal import Logits, log_probabilities
 from worker.training.students import Student, with_lora
 from worker.training.teaching import Classroom
-from worker.training.trainer import Aim, Measure
+from worker.training.trainer import Measure
 
 
 def student_phase(desk: Desk, readings: Readings, classroom: Classroom, student: Student, signal: Logits) -> Phase:

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -67,7 +68,7 @@ def _from_folder(folder: Path, name: str, teacher: Loaded, classes: list[str], s
         permute_head(loaded.model, order)
     say_classes(loaded.model.config, classes)
     tokenizer = loaded.tokenizer or teacher.tokenizer or load_tokenizer(folder, name)
-    return Student(loaded.model, _required(tokenizer), loaded.fresh)
+    return Student(loaded.model, required(tokenizer), loaded.fresh)
 
 
 def permute_head(model: PreTrainedModel, order: list[int]) -> None:
@@ -87,20 +88,38 @@ def permute_head(model: PreTrainedModel, order: list[int]) -> None:
 
 
 def _from_config(spec: StudentSpec, teacher: Loaded, classes: list[str], seed: int) -> Student:
-    tokenizer = _required(teacher.tokenizer)
+    tokenizer = required(teacher.tokenizer)
+
+    def build_classifier(config: PretrainedConfig) -> PreTrainedModel:
+        say_classes(config, classes)
+        return from_config(config)
+
+    model = built(spec, tokenizer, teacher.model.config.vocab_size, seed, build_classifier, "classifier")
+    return Student(model, tokenizer, frozenset(name for name, _ in model.named_parameters()))
+
+
+def built(
+    spec: StudentSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    vocabulary: int,
+    seed: int,
+    build_model: Callable[[PretrainedConfig], PreTrainedModel],
+    kind: str,
+) -> PreTrainedModel:
+    """Return a model with random weights for `student.config`, its vocabulary and special tokens the tokenizer's.
+
+    Raises:
+        StudentUnusable: the config makes no model, or one beyond all bounds.
+    """
     written: dict[str, Any] = {str(key): value for key, value in (spec.config or {}).items()}
     model_type = str(written.pop("model_type"))
     for key, value in written.items():
         if isinstance(value, int) and not 0 <= value <= max(MOST_WIDTH, 10_000_000 if key == "vocab_size" else 0):
             raise StudentUnusable(f"student.config.{key} is {value}")
-    tokens: dict[str, Any] = {
-        "vocab_size": max(len(tokenizer), teacher.model.config.vocab_size),
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    tokens: dict[str, Any] = {"vocab_size": max(len(tokenizer), vocabulary), "pad_token_id": tokenizer.pad_token_id}
     try:
         config = AutoConfig.for_model(model_type, **(tokens | written))
-        say_classes(config, classes)
-        _say_special_tokens(config, tokenizer)
+        say_special_tokens(config, tokenizer)
         if getattr(config, "num_hidden_layers", 0) > MOST_LAYERS:
             raise StudentUnusable(
                 f"student.config asks for {config.num_hidden_layers} layers; {MOST_LAYERS} is the most"
@@ -109,47 +128,60 @@ def _from_config(spec: StudentSpec, teacher: Loaded, classes: list[str], seed: i
             raise StudentUnusable(
                 f"student.config.vocab_size is {config.vocab_size}; the tokenizer has {len(tokenizer)} words"
             )
-        _check_size(config)
+        _check_size(config, build_model)
         set_seed(seed)
-        model = from_config(config)
+        return build_model(config)
     except JobFailed:
         raise
     except Exception as error:
-        raise StudentUnusable(f"student.config makes no {model_type} classifier: {error}") from error
-    return Student(model, tokenizer, frozenset(name for name, _ in model.named_parameters()))
+        raise StudentUnusable(f"student.config makes no {model_type} {kind}: {error}") from error
 
 
-def _say_special_tokens(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+def say_special_tokens(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Architectures come with the token ids of their first vocabulary; the tokenizer's own are the true ones."""
     for name in ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
         if getattr(config, name, None) is not None:
             setattr(config, name, getattr(tokenizer, name))
 
 
-def _check_size(config: PretrainedConfig) -> None:
+def _check_size(config: PretrainedConfig, build_model: Callable[[PretrainedConfig], PreTrainedModel]) -> None:
     """A config is a few bytes and may ask for all memory there is: bound it before anything is allocated."""
     with torch.device("meta"):
-        count = parameter_count(from_config(copy.deepcopy(config)))
+        count = parameter_count(build_model(copy.deepcopy(config)))
     if count > MOST_PARAMETERS:
         raise StudentUnusable(f"student.config asks for {count:,} parameters; {MOST_PARAMETERS:,} is the most")
 
 
 def _from_teacher(layers: tuple[int, ...], teacher: Loaded, seed: int) -> Student:
-    prefix, count = layer_list(teacher.model)
+    return Student(of_layers(layers, teacher.model, seed, from_config), required(teacher.tokenizer), frozenset())
+
+
+def of_layers(
+    layers: tuple[int, ...],
+    teacher: PreTrainedModel,
+    seed: int,
+    build_model: Callable[[PretrainedConfig], PreTrainedModel],
+) -> PreTrainedModel:
+    """Return a model of copies of some of the teacher's layers, and of all that is not a layer.
+
+    Raises:
+        StudentUnusable: the teacher has no such layer.
+    """
+    prefix, count = layer_list(teacher)
     beyond = [layer for layer in layers if layer >= count]
     if beyond:
         raise StudentUnusable(f"the teacher has layers 0 to {count - 1}; there is no layer {beyond[0]}")
-    config = copy.deepcopy(teacher.model.config)
+    config = copy.deepcopy(teacher.config)
     config.num_hidden_layers = len(layers)
     if isinstance(getattr(config, "layer_types", None), list):
         config.layer_types = [config.layer_types[layer] for layer in layers]
     set_seed(seed)
-    model = from_config(config)
-    model.load_state_dict(_copied(teacher.model, prefix, layers))
-    return Student(model, _required(teacher.tokenizer), frozenset())
+    model = build_model(config)
+    model.load_state_dict(copied(teacher, prefix, layers))
+    return model
 
 
-def _copied(model: PreTrainedModel, prefix: str, layers: tuple[int, ...]) -> dict[str, object]:
+def copied(model: PreTrainedModel, prefix: str, layers: tuple[int, ...]) -> dict[str, object]:
     """Return the teacher's weights under the names that they have in a model of just these layers."""
     weights: dict[str, object] = {}
     for name, tensor in model.state_dict().items():
@@ -177,7 +209,7 @@ def layer_list(model: PreTrainedModel) -> tuple[str, int]:
     raise StudentUnusable(f"a teacher of type {model.config.model_type} has no list of layers to copy from")
 
 
-def _required(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+def required(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
     if tokenizer is None:
         raise StudentUnusable("neither the student nor the teacher has a tokenizer")
     return tokenizer
@@ -205,8 +237,8 @@ def mark_trainable(student: Student, spec: StudentSpec) -> None:
         parameter.requires_grad_(name in learning)
 
 
-def with_lora(model: PreTrainedModel, spec: LoraSpec, seed: int) -> nn.Module:
-    """Wrap a copy of the model with low-rank adapters; its head trains too.
+def with_lora(model: PreTrainedModel, spec: LoraSpec, seed: int, task_type: TaskType = TaskType.SEQ_CLS) -> nn.Module:
+    """Wrap a copy of the model with low-rank adapters; a classifier's head trains too.
 
     Raises:
         StudentUnusable: no module matches target_modules.
@@ -215,12 +247,12 @@ def with_lora(model: PreTrainedModel, spec: LoraSpec, seed: int) -> nn.Module:
     if targets is None and model.config.model_type not in KNOWN_TARGETS:
         targets = "all-linear"
     config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=task_type,
         r=spec.r,
         lora_alpha=spec.alpha,  # type: ignore[arg-type]
         lora_dropout=spec.dropout,
         target_modules=targets,
-        modules_to_save=head_modules(model),
+        modules_to_save=head_modules(model) if task_type == TaskType.SEQ_CLS else None,
     )
     set_seed(seed)
     try:

@@ -1,20 +1,14 @@
-"""The training loop is the library's; this says what the loss is, how it is divided, and what a checkpoint holds.
-
-Legend: B examples, C classes, T positions, D hidden width.
-"""
+"""The training loop is the library's; this says who counts the loss, and what a checkpoint holds."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import (
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
@@ -24,8 +18,7 @@ from transformers import (
 
 from core.errors import LossDiverged
 from worker.training.export_tokenizer import save_tokenizer
-from worker.training.lessons import IGNORED, Lessons
-from worker.training.objectives.registry import HiddenObjective, Objective
+from worker.training.goal import Course, Goal
 from worker.training.order import LengthGroupedOrder
 from worker.training.pupil import Pupil
 
@@ -38,30 +31,8 @@ DIVERGED_ABOVE = 1e4
 """Nats per example: no loss of a model that still learns anything is near it."""
 
 
-@dataclass(frozen=True)
-class Aim:
-    """What is minimised: alpha * objective + (1 - alpha) * cross-entropy (+ weight * hidden)."""
-
-    alpha: float = 0.0
-    temperature: float = 1.0
-    objective: Objective | None = None
-    hidden: HiddenObjective | None = None
-    hidden_weight: float = 0.0
-    hidden_teacher: PreTrainedModel | None = None
-    is_same_reading: bool = True
-    """True where teacher and student cut texts into the same tokens, so that hidden states meet token by token."""
-
-    @property
-    def most(self) -> float:
-        return DIVERGED_ABOVE * max(1.0, self.temperature**2)
-
-
 class DistilTrainer(Trainer):
-    """transformers.Trainer with our loss.
-
-    Sums are divided by the examples of the whole optimizer step (cross-entropy by the labelled ones, the hidden term by
-    tokens), so that accumulating k micro-batches of b is a batch of k * b.
-    """
+    """transformers.Trainer with a loss of ours, whose sums are divided by what the whole optimizer step holds."""
 
     loss_is_scaled_for_ga = True
 
@@ -69,8 +40,8 @@ class DistilTrainer(Trainer):
         self,
         pupil: Pupil,
         args: TrainingArguments,
-        lessons: Lessons,
-        aim: Aim,
+        lessons: Course,
+        aim: Goal,
         tokenizer: PreTrainedTokenizerBase,
         measure: Measure | None,
         callbacks: list[TrainerCallback],
@@ -90,18 +61,14 @@ class DistilTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedOrder:
         step_examples = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedOrder(self.lessons.encoded.lengths[self.lessons.rows], step_examples, self.args.seed)
+        return LengthGroupedOrder(self.lessons.lengths, step_examples, self.args.seed)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
         """Return the micro-batches of one optimizer step and what their sums are divided by."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        counts = {
-            "examples": sum(len(batch["labels"]) for batch in batches),
-            "labelled": sum(int(batch["is_labelled"].sum()) for batch in batches),
-            "tokens": sum(int(batch["texts"]["attention_mask"].sum()) for batch in batches),
-        }
+        counts = self.aim.counts(batches)
         self._add("steps", 1)
         self._add("labelled_steps", counts["labelled"] > 0)
         return batches, counts
@@ -109,48 +76,9 @@ class DistilTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        logits_BC, hidden = model(inputs["texts"])
-        logits_BC = logits_BC.float()
-        ce = cross_entropy(logits_BC, inputs["labels"], ignore_index=IGNORED, reduction="sum")
-        ce = ce / max(1, num_items_in_batch["labelled"])
-        loss = (1 - self.aim.alpha) * ce
-        parts = {"ce_loss": ce}
-        if self.aim.objective is not None:
-            every_B = torch.ones_like(inputs["is_labelled"])
-            teacher_BC = inputs["teacher_logits"]
-            kd = self.aim.objective(logits_BC, teacher_BC, every_B, temperature=self.aim.temperature)
-            parts["kd_loss"] = kd / num_items_in_batch["examples"]
-            loss = loss + self.aim.alpha * parts["kd_loss"]
-        if self.aim.hidden is not None:
-            parts["hidden_loss"] = self._hidden_loss(hidden, inputs, num_items_in_batch)
-            loss = loss + self.aim.hidden_weight * parts["hidden_loss"]
+        loss, parts, said = self.aim.losses(model, inputs, num_items_in_batch)
         self._note(loss, parts)
-        return (loss, logits_BC) if return_outputs else loss
-
-    def _hidden_loss(self, hidden: list[Tensor], inputs: Mapping[str, Any], counts: dict[str, int]) -> Tensor:
-        """Return the mean over mapped layers and kept tokens.
-
-        The teacher reads along: its hidden states for the whole data set are too large to keep, unlike its logits.
-        """
-        pupil, teacher, objective = self.pupil, self.aim.hidden_teacher, self.aim.hidden
-        if pupil.mapping is None or teacher is None or objective is None:
-            raise RuntimeError("a hidden objective needs a mapping and a teacher")
-        with torch.no_grad():
-            states = teacher(**inputs["teacher_texts"], output_hidden_states=True).hidden_states
-        mask_BT = inputs["texts"]["attention_mask"].bool()
-        if self.aim.is_same_reading:
-            pairs = [(own, states[at], mask_BT) for own, at in zip(hidden, pupil.mapping.teacher, strict=True)]
-            total: int = counts["tokens"]
-        else:
-            teacher_mask_BT = inputs["teacher_texts"]["attention_mask"].bool()
-            every_B = torch.ones(len(mask_BT), dtype=torch.bool, device=mask_BT.device)
-            pairs = [
-                (mean_over_tokens(own, mask_BT), mean_over_tokens(states[at], teacher_mask_BT), every_B)
-                for own, at in zip(hidden, pupil.mapping.teacher, strict=True)
-            ]
-            total = counts["examples"]
-        sums = [objective(own, theirs, mask) for own, theirs, mask in pairs]
-        return torch.stack(sums).sum() / (total * len(pairs))
+        return (loss, said) if return_outputs else loss
 
     def _note(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         value = loss.item()
@@ -236,9 +164,3 @@ def load_plain(model: nn.Module, folder: Path) -> None:
     lost = [name for name in missing if id(model.state_dict(keep_vars=True)[name]) not in shared]
     if lost or unexpected:
         raise ValueError(f"the checkpoint's tensors are not the model's: {(lost + unexpected)[:3]}")
-
-
-def mean_over_tokens(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return the mean hidden state [B, D] of each sequence's tokens."""
-    weights_BT1 = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
-    return (states_BTD * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1).clamp(min=1)

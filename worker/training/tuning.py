@@ -2,6 +2,7 @@
 
 import copy
 
+from worker.training.aim import Aim
 from worker.training.desk import Desk, finetune_settings
 from worker.training.lessons import Lessons
 from worker.training.models import Loaded
@@ -9,7 +10,6 @@ from worker.training.phase import Phase, steps_of, train
 from worker.training.pupil import Pupil
 from worker.training.readings import Readings
 from worker.training.teaching import Classroom
-from worker.training.trainer import Aim
 
 
 def finetune(desk: Desk, readings: Readings, classroom: Classroom) -> Classroom:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from core.report import Quality, Report
+from core.report import ClassificationReport, Quality
 
 
 def share(value: float | None) -> str:
@@ -38,7 +38,7 @@ QUALITY_ROWS: list[tuple[str, Callable[[Quality], str]]] = [
 ]
 
 
-def models_of(report: Report) -> list[tuple[str, Quality]]:
+def models_of(report: ClassificationReport) -> list[tuple[str, Quality]]:
     """Return the columns of the table, the teacher first."""
     members = [(f"Teacher {name}", quality) for name, quality in report.teachers.items()]
     columns = [("Teacher" if not members else "Teachers together", report.teacher), *members]

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from core.errors import DiskFull
-from core.report import Report
+from core.report import ClassificationReport
 from core.wire import Stage
 from tests.worker.training.conftest import Lab, Notebook, sentences, write_parquet
 from worker.training.observer import Stopped
@@ -62,9 +62,10 @@ def test_distilling_beats_labels_alone_where_labels_are_few(lab: Lab, encoder_fo
         **columns,
     )
     training = {"max_steps": 60, "learning_rate": 3e-3}
-    report: Report = lab.run(
+    report = lab.run(
         folder="pupil", data=bare, teachers=(taught.student,), alpha=0.9, training=training, **columns
     ).report
+    assert isinstance(report, ClassificationReport)
     assert report.gain is not None
     assert report.gain.accuracy_interval.low > 0
     assert report.verdict.startswith("The teacher brought +")

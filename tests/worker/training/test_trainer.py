@@ -12,11 +12,12 @@ from transformers import BertConfig, BertForSequenceClassification, TrainingArgu
 
 from core.methods import LogitsMethod
 from tests.worker.training.conftest import TINY, Lab, Notebook
+from worker.training.aim import Aim, mean_over_tokens
 from worker.training.lessons import Lessons
 from worker.training.objectives.registry import objective_of
 from worker.training.pupil import Pupil
 from worker.training.tokens import Encoded
-from worker.training.trainer import Aim, DistilTrainer, mean_over_tokens
+from worker.training.trainer import DistilTrainer
 
 
 def texts(count: int, seed: int = 0) -> Encoded:

@@ -1,0 +1,23 @@
+"""The methods: what can be refused when it is written is refused then."""
+
+import pytest
+from pydantic import ValidationError
+
+from core.methods import FiltersSpec, SequenceMethod, finder
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=a)", "(((a{1000}){1000}){1000})"])
+def test_an_unusable_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="no usable regular expression"):
+        FiltersSpec(pattern=pattern)
+
+
+def test_a_pattern_is_looked_for_anywhere_and_takes_no_exponential_time() -> None:
+    assert finder(r"\d+")("it is 12")
+    assert not finder(r"^\d+")("it is 12")
+    assert not finder("^(a+)+$")("a" * 100_000 + "!")
+
+
+def test_more_than_all_samples_cannot_agree() -> None:
+    with pytest.raises(ValidationError, match="nothing could agree"):
+        SequenceMethod.model_validate({"filters": {"agreement": {"k": 2}}})

@@ -1,0 +1,49 @@
+"""A whole job of a language model, from a spec and files to a student, and its ways to stop."""
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from core.report import REPORT
+from core.wire import Stage
+from tests.worker.training.conftest import Notebook
+from tests.worker.training.language.conftest import WritingLab
+from worker.training.observer import Stopped
+
+STAGES: list[Stage] = ["loading", "teaching", "training", "evaluating", "exporting"]
+
+
+def test_a_job_goes_through_its_stages_and_reports(lab: WritingLab) -> None:
+    notebook = Notebook()
+    outcome, report = lab.run(notebook)
+    assert notebook.stages == STAGES
+    assert report.cost.steps == 4
+    assert (report.student.architecture, report.student.layers) == ("LlamaForCausalLM", 2)
+    assert report.teacher.kl_to_teacher == 0
+    assert report.teacher.agreement == 1
+    assert report.student_after.kl_to_teacher < report.student_before.kl_to_teacher
+    assert len(report.samples) == 3
+    assert report.samples[0].prompt.startswith("Count from")
+    assert notebook.sizes_seen is not None
+    assert notebook.sizes_seen.student_parameters == report.student_after.parameters
+    wanted = {"loss", "kd_loss", "ce_loss", "validation/kl", "validation/agreement", "baseline/loss"}
+    assert wanted <= set(notebook.series)
+    assert REPORT.validate_json((outcome.student / "report.json").read_text()) == report
+
+
+def test_the_student_loads_with_plain_transformers_and_writes(lab: WritingLab) -> None:
+    outcome, report = lab.run(evaluation={"baseline": False}, training={"max_steps": 2})
+    model = AutoModelForCausalLM.from_pretrained(outcome.student)
+    tokenizer = AutoTokenizer.from_pretrained(outcome.student)
+    ids = tokenizer("Count from one:", return_tensors="pt")
+    assert model.generate(**ids, max_new_tokens=3, do_sample=False).shape[1] > ids["input_ids"].shape[1]
+    assert model.num_parameters() == report.student_after.parameters
+    assert tokenizer.chat_template
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_job_stops_in_every_stage(lab: WritingLab, stage: Stage) -> None:
+    notebook = Notebook(lambda seen: "cancel" if seen.stages and seen.stages[-1] == stage else None)
+    with pytest.raises(Stopped) as stopped:
+        lab.run(notebook, training={"max_steps": 2})
+    assert stopped.value.reason == "cancel"
+    assert notebook.stages[-1] == stage

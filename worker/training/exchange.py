@@ -1,0 +1,27 @@
+"""What goes into a distillation and what comes out of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.report import Report
+from core.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Inputs:
+    spec: JobSpec
+    folder: Path
+    """The job's work folder: each phase keeps `<phase>/checkpoint-N` in it, those of earlier attempts included."""
+    teachers: tuple[Path, ...]
+    student: Path | None
+    """None where the student is made from the teacher or a config."""
+    dataset: Path
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    report: Report
+    student: Path
+    """The folder with every artifact, complete with its manifest."""

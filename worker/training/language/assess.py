@@ -1,0 +1,183 @@
+"""The report: every model of the job measured on the same held-out completions, and what each writes."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from core.report import Cost, GenerationReport, Sample, WritingExamples, WritingGain, WritingQuality
+from worker.training.assess import bytes_of, facts_of, unique_names
+from worker.training.desk import Desk
+from worker.training.device import device_name
+from worker.training.language.course import Lectures
+from worker.training.language.evaluation import Tally, Yardstick, perplexity, ratio_interval, tallies
+from worker.training.language.readings import WritingReadings
+from worker.training.language.samples import SAMPLES, Written, distinct_2, spread, write
+from worker.training.language.signal import Present
+from worker.training.language.verdict import writing_verdict
+from worker.training.models import Loaded, parameter_count
+from worker.training.observer import stop_if_asked
+from worker.training.phase import Trained
+from worker.training.students import Student, required
+
+MOST_CHARACTERS = 2000
+
+
+def assess_writers(
+    desk: Desk,
+    readings: WritingReadings,
+    teachers: Sequence[Loaded],
+    lectures: Lectures,
+    student: Student,
+    learned: tuple[Trained, Trained | None],
+) -> GenerationReport:
+    """Measure teacher, student before and after, and baseline on the same held-out completions."""
+    trained, baseline = learned
+    models: dict[str, PreTrainedModel] = {"student_before": student.model, "student_after": trained.model}
+    if baseline is not None:
+        models["baseline"] = baseline.model
+    members = unique_names([teacher.model for teacher in desk.spec.teacher])
+    theirs = dict(zip(members, [teacher.model for teacher in teachers], strict=True))
+    measured = _tallies(desk, readings, lectures, {**models, **(_marked(theirs) if len(theirs) > 1 else {})})
+    written = {name: _written(desk, readings, model, student.tokenizer) for name, model in models.items()}
+    of_teachers = [
+        _written(desk, readings, teacher.model, required(teacher.tokenizer), number)
+        for number, teacher in enumerate(teachers)
+    ]
+    own = {name: quality(measured[name], model, written[name]) for name, model in models.items()}
+    each = {
+        name: quality(measured.get(_mark(name), measured["teacher"]), model, text)
+        for (name, model), text in zip(theirs.items(), of_teachers, strict=True)
+    }
+    teacher = each[members[0]] if len(members) == 1 else _together(each, measured["teacher"])
+    before, after, alone = own["student_before"], own["student_after"], own.get("baseline")
+    gain = gain_of(measured["student_after"], measured["baseline"], desk.spec.training.seed) if alone else None
+    texts = [of_teachers[0], written["student_before"], written["student_after"]]
+    return GenerationReport(
+        task="text-generation",
+        held_out=readings.parts.held_out_name,
+        examples=WritingExamples(
+            train=len(readings.parts.train),
+            validation=len(readings.parts.validation),
+            test=len(readings.parts.test),
+            kept_tokens=readings.kept_tokens,
+            truncated=readings.cut,
+            dropped=readings.dropped,
+        ),
+        student=facts_of(trained.model),
+        teacher=teacher,
+        teachers=each if len(members) > 1 else {},
+        student_before=before,
+        student_after=after,
+        baseline=alone,
+        gain=gain,
+        samples=_samples(readings, student.tokenizer, texts),
+        compression=teacher.parameters / after.parameters,
+        speedup=after.tokens_per_second / teacher.tokens_per_second,
+        cost=Cost(seconds=desk.seconds(), steps=trained.steps, device=device_name(), precision=desk.precision),
+        verdict=writing_verdict(teacher, after, alone, gain),
+    )
+
+
+def _mark(name: str) -> str:
+    """Tell a teacher's tally from a student's, whatever the teacher's name is."""
+    return f"teacher {name}"
+
+
+def _marked(theirs: dict[str, PreTrainedModel]) -> dict[str, PreTrainedModel]:
+    return {_mark(name): model for name, model in theirs.items()}
+
+
+def _tallies(
+    desk: Desk, readings: WritingReadings, lectures: Lectures, models: dict[str, PreTrainedModel]
+) -> dict[str, Tally]:
+    rows = readings.parts.held_out
+    yardstick = Yardstick(lectures.voices, Present(lectures.voices, readings.teachers))
+    scripts = dict.fromkeys(models, readings.student)
+    for number, name in enumerate(name for name in models if name.startswith("teacher ")):
+        scripts[name] = readings.teachers[number]
+    every: dict[str, nn.Module] = dict(models)
+    return tallies(every, scripts, rows, yardstick, _pulse(desk, len(rows)), mixture="teacher")
+
+
+def _pulse(desk: Desk, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def pulse(count: int) -> None:
+        nonlocal done
+        done += count
+        desk.journey.move("evaluating", 0.5 * done / total)
+        stop_if_asked(desk.observer)
+
+    return pulse
+
+
+def _written(
+    desk: Desk,
+    readings: WritingReadings,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: int | None = None,
+) -> Written:
+    """Let a model write after the prompts as it reads them: the student's, or those of one of the teachers."""
+    stop_if_asked(desk.observer)
+    desk.journey.tell()
+    scripts = readings.student if teacher is None else readings.teachers[teacher]
+    return write(model, tokenizer, scripts, spread(readings.parts.held_out, SAMPLES), desk.precision)
+
+
+def quality(tally: Tally, model: PreTrainedModel, written: Written) -> WritingQuality:
+    loss = tally.mean("loss")
+    return WritingQuality(
+        loss=loss,
+        perplexity=perplexity(loss),
+        agreement=tally.mean("agreement"),
+        kl_to_teacher=tally.mean("kl"),
+        distinct_2=distinct_2(written.tokens),
+        parameters=parameter_count(model),
+        bytes=bytes_of(model),
+        tokens_per_second=written.tokens_per_second,
+    )
+
+
+def _together(each: dict[str, WritingQuality], mixture: Tally) -> WritingQuality:
+    """Return the quality of an ensemble: its own loss, its members' sizes, and the time of one after the other."""
+    loss = mixture.mean("loss")
+    return WritingQuality(
+        loss=loss,
+        perplexity=perplexity(loss),
+        agreement=mixture.mean("agreement"),
+        kl_to_teacher=mixture.mean("kl"),
+        distinct_2=None,
+        parameters=sum(one.parameters for one in each.values()),
+        bytes=sum(one.bytes for one in each.values()),
+        tokens_per_second=1 / sum(1 / one.tokens_per_second for one in each.values()),
+    )
+
+
+def gain_of(after: Tally, baseline: Tally, seed: int) -> WritingGain:
+    """Return what the teacher brought over the completions alone."""
+    return WritingGain(
+        loss=after.mean("loss") - baseline.mean("loss"),
+        loss_interval=ratio_interval(after.sums["loss"] - baseline.sums["loss"], after.kept, seed),
+        kl_to_teacher=after.mean("kl") - baseline.mean("kl"),
+        kl_interval=ratio_interval(after.sums["kl"] - baseline.sums["kl"], after.kept, seed),
+        agreement=after.mean("agreement") - baseline.mean("agreement"),
+    )
+
+
+def _samples(readings: WritingReadings, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Written]) -> list[Sample]:
+    def said(tokens: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(tokens), skip_special_tokens=True))[:MOST_CHARACTERS]
+
+    return [
+        Sample(
+            prompt=said(readings.student.prompt(int(row))[0].tolist()),
+            reference=said(np.asarray(readings.student.targets(int(row))).tolist()),
+            teacher=said(texts[0].tokens[place]),
+            student_before=said(texts[1].tokens[place]),
+            student_after=said(texts[2].tokens[place]),
+        )
+        for place, row in enumerate(spread(readings.parts.held_out, SAMPLES))
+    ]

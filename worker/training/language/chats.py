@@ -1,0 +1,91 @@
+"""Chats as pieces of text, by a tokenizer's own template: which pieces the assistant wrote, and which were given."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from core.errors import ChatTemplateUnusable
+
+ROLES = ("system", "user", "assistant", "tool")
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text that is tokenized by itself, as it is when a model goes on from where the prompt ends."""
+
+    text: str
+    is_learned: bool
+    is_closed: bool = False
+    """True where the end-of-text token follows, and is learned like the piece."""
+
+
+def messages_of(cell: Any) -> list[Message]:
+    """Return the messages of a cell: a list of {role, content}, as it is or as JSON.
+
+    Raises:
+        ValueError: it is something else, in words.
+    """
+    found = json.loads(cell) if isinstance(cell, str) else cell
+    if not isinstance(found, list) or not found:
+        raise ValueError("messages are no list of {role, content}")
+    checked = []
+    for place, message in enumerate(found):
+        role = message.get("role") if isinstance(message, dict) else None
+        if role not in ROLES:
+            raise ValueError(f"message {place + 1} has the role {role!r}; it may be {', '.join(ROLES)}")
+        if not isinstance(message.get("content"), str):
+            raise ValueError(f"message {place + 1} has no text in its content")
+        checked.append({"role": str(role), "content": message["content"]})
+    return checked
+
+
+def chat_pieces(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, name: str) -> list[Piece]:
+    """Cut a chat into pieces; the assistant's turns are learned up to and with the token that ends them.
+
+    What comes after the last of the assistant's turns is left out. `name` is the model's, for errors.
+
+    Raises:
+        ChatTemplateUnusable: there is no template, it fails, or it writes earlier turns otherwise in longer chats.
+    """
+    pieces: list[Piece] = []
+    written = ""
+    end = str(tokenizer.eos_token) if tokenizer.eos_token else None
+    last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = chat_prompt(messages[:place], tokenizer, name) if place else ""
+        after = _rendered(messages[: place + 1], tokenizer, name, is_prompt=False)
+        if not before.startswith(written) or not after.startswith(before):
+            raise ChatTemplateUnusable(name, "its chat template writes earlier turns otherwise in longer chats")
+        turn = after[len(before) :]
+        ends_at = turn.rfind(end) + len(end) if end and end in turn else -1
+        learned = turn[:ends_at] if ends_at > 0 else turn.rstrip()
+        pieces += [
+            Piece(before[len(written) :], is_learned=False),
+            Piece(learned, is_learned=True, is_closed=ends_at < 0 and place == last),
+        ]
+        written = before + learned
+    return pieces
+
+
+def chat_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, name: str) -> str:
+    """Return the text after which a model writes the assistant's next turn.
+
+    Raises:
+        ChatTemplateUnusable: there is no template, or it fails.
+    """
+    return _rendered(messages, tokenizer, name, is_prompt=True)
+
+
+def _rendered(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, name: str, *, is_prompt: bool) -> str:
+    if not tokenizer.chat_template:
+        raise ChatTemplateUnusable(name, "its tokenizer has no chat template")
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=is_prompt))
+    except Exception as error:
+        raise ChatTemplateUnusable(name, f"its chat template refuses them: {error}") from error

@@ -1,0 +1,22 @@
+"""A language model in training.
+
+Legend: B sequences, T positions, N kept tokens, D hidden width.
+"""
+
+from torch import Tensor, nn
+
+from worker.training.language.models import body_of, head_of
+from worker.training.pupil import Pupil
+
+
+class WritingPupil(Pupil):
+    """Gives the last hidden states of kept positions; the head is applied where the loss is, some rows at a time."""
+
+    def forward(self, texts: dict[str, Tensor], predicts_BT: Tensor) -> Tensor:  # type: ignore[override]
+        """Return hidden states [N, D] of the positions in `predicts_BT`."""
+        states_BTD: Tensor = body_of(self.model)(**texts, use_cache=False).last_hidden_state
+        return states_BTD[predicts_BT]
+
+    @property
+    def head(self) -> nn.Module:
+        return head_of(self.model)

@@ -1,0 +1,153 @@
+"""Examples as token ids, and which of the tokens are learned: encoded once, kept in flat memory-mapped arrays.
+
+Legend: B sequences, T positions, N kept tokens of a batch.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from worker.training.device import device
+from worker.training.language.chats import Piece, chat_pieces
+from worker.training.language.data import Writing, Writings
+from worker.training.split import Rows
+from worker.training.tokens import Encoded
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scripts(Encoded):
+    """The token ids of all examples, end to end, and which are targets: predicted from all before them, and learned."""
+
+    is_target: Mask
+
+    @cached_property
+    def target_starts(self) -> NDArray[np.int64]:
+        """How many targets come before each example, and at the end how many there are."""
+        totals = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self.is_target, dtype=np.int64)])
+        before: NDArray[np.int64] = totals[self.starts]
+        return before
+
+    def kept(self, rows: Sequence[int] | Rows) -> NDArray[np.int64]:
+        """Return how many targets each of these examples has."""
+        places = np.asarray(rows, dtype=np.int64)
+        counted: NDArray[np.int64] = self.target_starts[places + 1] - self.target_starts[places]
+        return counted
+
+    def targets(self, row: int) -> NDArray[np.int32]:
+        """Return the ids of one example's targets."""
+        span = slice(int(self.starts[row]), int(self.starts[row + 1]))
+        found: NDArray[np.int32] = self.ids[span][self.is_target[span]]
+        return found
+
+    def script(self, rows: Sequence[int] | Rows) -> dict[str, Any]:
+        """Return `texts` (as Encoded.batch), `predicts` [B, T] and `targets` [N].
+
+        `predicts` is True where the next token is a target; `targets` are those tokens, row by row.
+        """
+        texts = self.batch(rows)
+        longest = texts["input_ids"].shape[1]
+        target_BT = np.zeros((len(rows), longest), dtype=bool)
+        for line, row in enumerate(rows):
+            start, end = int(self.starts[row]), int(self.starts[row + 1])
+            target_BT[line, : end - start] = self.is_target[start:end]
+        mask_BT = torch.from_numpy(target_BT)
+        predicts_BT = torch.zeros_like(mask_BT)
+        predicts_BT[:, :-1] = mask_BT[:, 1:]
+        return {"texts": texts, "predicts": predicts_BT, "targets": texts["input_ids"][mask_BT]}
+
+    def prompt(self, row: int) -> Tensor:
+        """Return the ids [1, T] before the first target of an example; of a plain text its first quarter."""
+        start, end = int(self.starts[row]), int(self.starts[row + 1])
+        first = int(self.is_target[start:end].argmax())
+        length = first if first > 1 else max(1, (end - start) // 4)
+        return torch.from_numpy(np.array(self.ids[start : start + length], dtype=np.int64)).unsqueeze(0)
+
+
+def write_down(
+    writings: Writings, tokenizer: PreTrainedTokenizerBase, name: str, max_length: int, on_prompt: bool, folder: Path
+) -> Scripts:
+    """Encode every example once into a file under `folder`; ends beyond `max_length` tokens are cut.
+
+    Prompt and completion are tokenized apart, as they are when a model goes on from a prompt. A completion ends with
+    the end-of-text token, which is learned with it.
+
+    Args:
+        name: the model's, for errors.
+        on_prompt: learn prompts as well, all but the very first token.
+
+    Raises:
+        ChatTemplateUnusable: the examples are chats and the tokenizer cannot write them down.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths, cut, learned = [0], [], []
+    with (folder / "ids.bin").open("wb") as file:
+        for some in writings:
+            for ids, is_target in _encoded(some, tokenizer, name):
+                file.write(np.array(ids[:max_length], dtype=np.int32).tobytes())
+                mask = np.array(is_target[:max_length], dtype=bool) | on_prompt
+                mask[:1] = False  # nothing comes before the first token that it could be predicted from
+                learned.append(mask)
+                lengths.append(len(mask))
+                cut.append(len(ids) > max_length)
+    return Scripts(
+        ids=np.memmap(folder / "ids.bin", dtype=np.int32, mode="r"),
+        types=None,
+        starts=np.cumsum(np.array(lengths, dtype=np.int64)),
+        is_cut=np.array(cut, dtype=bool),
+        pad_id=int(tokenizer.pad_token_id or 0),
+        pads_left=False,
+        is_target=np.concatenate(learned),
+    )
+
+
+def _encoded(
+    writings: Sequence[Writing], tokenizer: PreTrainedTokenizerBase, name: str
+) -> Iterator[tuple[list[int], list[bool]]]:
+    pieces = [list(pieces_of(one, tokenizer, name)) for one in writings]
+    texts = [piece.text for some in pieces for piece in some]
+    ids = iter(tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"])
+    opening = opening_of(tokenizer)
+    for one, some in zip(writings, pieces, strict=True):
+        tokens = [] if one.messages is not None else list(opening)
+        mask = [False] * len(tokens)
+        for piece in some:
+            found = next(ids)
+            if piece.is_closed and tokenizer.eos_token_id is not None:
+                found = [*found, tokenizer.eos_token_id]
+            tokens += found
+            mask += [piece.is_learned] * len(found)
+        yield tokens, mask
+
+
+def pieces_of(writing: Writing, tokenizer: PreTrainedTokenizerBase, name: str) -> Iterable[Piece]:
+    """Cut an example into what is given and what is learned."""
+    if writing.messages is not None:
+        return chat_pieces(writing.messages, tokenizer, name)
+    return [Piece(writing.prompt, is_learned=False), Piece(writing.completion or "", is_learned=True, is_closed=True)]
+
+
+def opening_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids that the tokenizer puts before a text: its beginning-of-text token, or none."""
+    alone = list(tokenizer("")["input_ids"])
+    return alone[:1] if alone and alone[0] == tokenizer.bos_token_id else []
+
+
+def without(scripts: Scripts, surplus: Mask) -> Scripts:
+    """Return scripts in which some tokens are no targets any more."""
+    return replace(scripts, is_target=scripts.is_target & ~surplus)
+
+
+def on_device(script: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a script whose tensors are where the models are."""
+    texts = {name: tensor.to(device()) for name, tensor in script["texts"].items()}
+    return {"texts": texts, "predicts": script["predicts"].to(device()), "targets": script["targets"].to(device())}

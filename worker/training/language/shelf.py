@@ -1,0 +1,199 @@
+"""The teachers' signal kept on disk, so that they read each text once for all epochs.
+
+Legend: N kept tokens of a batch, M kept tokens of all examples, D hidden width, K largest probabilities, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from worker.training.device import device
+from worker.training.language.chunked import Divergence, rows_at_once
+from worker.training.language.scripts import Scripts, on_device
+from worker.training.language.signal import Voices, coarse_divergence, full_divergence
+from worker.training.memory import is_out_of_memory
+from worker.training.objectives.registry import Objective
+from worker.training.split import Rows
+
+READING_BATCH = 32
+Pulse = Callable[[int], None]
+"""Called after each batch with the number of its texts."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where the kept tokens of some examples stand, end to end in the order of the examples."""
+
+    starts: NDArray[np.int64]
+    """Per example of the data set; negative where it is not on the shelf."""
+    counts: NDArray[np.int64]
+
+    @property
+    def tokens(self) -> int:
+        return int(self.counts[self.starts >= 0].sum())
+
+    def places(self, rows: Rows | Sequence[int]) -> NDArray[np.int64]:
+        """Return where the kept tokens [N] of these examples stand, row by row."""
+        spans = [np.arange(self.starts[row], self.starts[row] + self.counts[row]) for row in rows]
+        return np.concatenate(spans)
+
+
+def shelf_of(scripts: Scripts, rows: Rows) -> Shelf:
+    counts = scripts.kept(np.arange(len(scripts.starts) - 1))
+    starts = np.full(len(counts), -1, dtype=np.int64)
+    starts[rows] = np.cumsum(counts[rows]) - counts[rows]
+    return Shelf(starts, counts)
+
+
+@dataclass(frozen=True)
+class States:
+    """Every teacher's last hidden states: all that its head needs, far smaller than logits, and exact.
+
+    They are kept in the precision in which the heads read them.
+    """
+
+    voices: Voices
+    shelf: Shelf
+    kept: Sequence[NDArray[Any]]
+
+    def of(self, rows: Rows | Sequence[int]) -> dict[str, Any]:
+        places = self.shelf.places(rows)
+        return {"teacher_states": [_tensor(array[places], self.voices) for array in self.kept]}
+
+    def hidden(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        return [states_ND.to(device()) for states_ND in batch["teacher_states"]]
+
+    def divergence(self, batch: Mapping[str, Any], objective: Objective, temperature: float) -> Divergence:
+        return full_divergence(self.voices, self.hidden(batch), objective, temperature)
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """The mixture's K largest log-probabilities at the training's temperature; the rest's mass follows from them."""
+
+    shelf: Shelf
+    vocabulary: int
+    ids: NDArray[np.int32]
+    log_p: NDArray[np.float32]
+
+    def of(self, rows: Rows | Sequence[int]) -> dict[str, Any]:
+        places = self.shelf.places(rows)
+        return {"top_ids": torch.from_numpy(self.ids[places]), "top_log_p": torch.from_numpy(self.log_p[places])}
+
+    def divergence(self, batch: Mapping[str, Any], objective: Objective, temperature: float) -> Divergence:
+        return coarse_divergence(batch["top_ids"], batch["top_log_p"], self.vocabulary, objective, temperature)
+
+
+def states_bytes(voices: Voices, tokens: int) -> int:
+    """Return exactly how many bytes `keep_states` writes for so many kept tokens."""
+    return tokens * sum(int(_width(model)) for model in voices.models) * _kind(voices).itemsize
+
+
+def likeliest_bytes(top_k: int, tokens: int) -> int:
+    """Return exactly how many bytes `keep_likeliest` writes for so many kept tokens."""
+    return tokens * top_k * (np.dtype(np.int32).itemsize + np.dtype(np.float32).itemsize)
+
+
+def keep_states(voices: Voices, scripts: Sequence[Scripts], rows: Rows, folder: Path, pulse: Pulse) -> States:
+    """Let the teachers read some examples, and keep their last hidden states under `folder`."""
+    shelf = shelf_of(scripts[0], rows)
+    kept = [
+        _file(folder / f"states-{number}.bin", _kind(voices), (shelf.tokens, _width(model)))
+        for number, model in enumerate(voices.models)
+    ]
+
+    def note(hidden: Sequence[Tensor], places: NDArray[np.int64]) -> None:
+        for array, states_ND in zip(kept, hidden, strict=True):
+            array[places] = _array(states_ND, voices)
+
+    read_all(voices, scripts, rows, shelf, note, pulse)
+    return States(voices, shelf, [_sealed(array) for array in kept])
+
+
+def keep_likeliest(
+    voices: Voices,
+    scripts: Sequence[Scripts],
+    rows: Rows,
+    folder: Path,
+    pulse: Pulse,
+    *,
+    top_k: int,
+    temperature: float,
+) -> Likeliest:
+    """Let the teachers read some examples, and keep the largest probabilities at `temperature` under `folder`."""
+    shelf, size = shelf_of(scripts[0], rows), min(top_k, voices.vocabulary)
+    ids_MK = _file(folder / "top-ids.bin", np.dtype(np.int32), (shelf.tokens, size))
+    log_p_MK = _file(folder / "top-log-p.bin", np.dtype(np.float32), (shelf.tokens, size))
+    some = rows_at_once(voices.vocabulary)
+
+    def note(hidden: Sequence[Tensor], places: NDArray[np.int64]) -> None:
+        for start in range(0, len(places), some):
+            rows_n = slice(start, min(start + some, len(places)))
+            logits_nV = voices.logits(hidden, rows_n, temperature)
+            found = log_softmax(logits_nV / temperature, dim=-1).topk(size, dim=-1)
+            ids_MK[places[rows_n]] = found.indices.to(torch.int32).cpu().numpy()
+            log_p_MK[places[rows_n]] = found.values.cpu().numpy()
+
+    read_all(voices, scripts, rows, shelf, note, pulse)
+    return Likeliest(shelf, voices.vocabulary, _sealed(ids_MK), _sealed(log_p_MK))
+
+
+def read_all(
+    voices: Voices,
+    scripts: Sequence[Scripts],
+    rows: Rows,
+    shelf: Shelf,
+    note: Callable[[Sequence[Tensor], NDArray[np.int64]], None],
+    pulse: Pulse,
+) -> None:
+    """Read examples in batches of similar length, the longest first; a batch that does not fit is halved."""
+    order = rows[np.argsort(-scripts[0].lengths[rows], kind="stable")]
+    at, size = 0, READING_BATCH
+    while at < len(order):
+        some = order[at : at + size]
+        try:
+            note(voices.hidden([on_device(one.script(some)) for one in scripts]), shelf.places(some))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or size == 1:
+                raise
+            size = max(1, size // 2)
+            continue
+        at += len(some)
+        pulse(len(some))
+
+
+def _width(model: Any) -> int:
+    return int(model.get_output_embeddings().weight.shape[1])
+
+
+def _kind(voices: Voices) -> np.dtype[Any]:
+    """NumPy has no bfloat16: its bytes are kept as whole numbers."""
+    return np.dtype(np.int16 if voices.precision == "bf16" else np.float32)
+
+
+def _array(states_ND: Tensor, voices: Voices) -> NDArray[Any]:
+    if voices.precision == "bf16":
+        return states_ND.to(torch.bfloat16).cpu().view(torch.int16).numpy()
+    return states_ND.float().cpu().numpy()
+
+
+def _tensor(array: NDArray[Any], voices: Voices) -> Tensor:
+    found = torch.from_numpy(array)
+    return found.view(torch.bfloat16) if voices.precision == "bf16" else found
+
+
+def _file(path: Path, kind: np.dtype[Any], shape: tuple[int, int]) -> Any:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return np.memmap(path, dtype=kind, mode="w+", shape=shape)
+
+
+def _sealed(array: Any) -> Any:
+    array.flush()
+    return np.memmap(array.filename, dtype=array.dtype, mode="r", shape=array.shape)

@@ -1,0 +1,131 @@
+"""What the teachers say about kept tokens: read at every step, or once and kept on disk.
+
+Legend: B sequences, T positions, N kept tokens of a batch, n of them in one chunk, D hidden width, V vocabulary,
+K largest probabilities.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+
+from worker.training.device import Precision, autocast
+from worker.training.language.chunked import Divergence
+from worker.training.language.models import body_of, head_of
+from worker.training.language.scripts import Scripts, on_device
+from worker.training.objectives.registry import Objective
+from worker.training.split import Rows
+
+SMALLEST_TAIL = 1e-7
+"""Float32 knows no smaller mass beside a whole of 1."""
+
+
+class Signal(Protocol):
+    """Where the teachers' distributions come from."""
+
+    def of(self, rows: Rows | Sequence[int], /) -> dict[str, Any]:
+        """Return what a batch of these examples carries for `divergence`; called where batches are made."""
+
+    def divergence(self, batch: Mapping[str, Any], objective: Objective, temperature: float, /) -> Divergence:
+        """Return the objective between teachers and student on the batch's kept tokens."""
+
+
+@dataclass(frozen=True)
+class Voices:
+    """The teachers as one: the weighted mean of their softened probabilities, over the ids that all models know."""
+
+    models: Sequence[nn.Module]
+    weights: Sequence[float]
+    vocabulary: int
+    precision: Precision
+
+    @torch.no_grad()
+    def hidden(self, scripts: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+        """Return each teacher's last hidden states [N, D] of the kept positions of its script."""
+        return [
+            last_hidden(model, script["texts"], script["predicts"], self.precision)
+            for model, script in zip(self.models, scripts, strict=True)
+        ]
+
+    @torch.no_grad()
+    def logits(self, hidden: Sequence[Tensor], rows: slice, temperature: float) -> Tensor:
+        """Return logits [n, V] of some rows whose softmax at `temperature` is the teachers' mixture there."""
+        with autocast(self.precision):
+            each = [
+                head_of(model)(states_ND[rows])[:, : self.vocabulary]
+                for model, states_ND in zip(self.models, hidden, strict=True)
+            ]
+        if len(each) == 1:
+            alone_nV: Tensor = each[0].float()
+            return alone_nV
+        shares = [math.log(weight / sum(self.weights)) for weight in self.weights]
+        softened = [
+            log_softmax(logits_nV.float() / temperature, dim=-1) + share
+            for logits_nV, share in zip(each, shares, strict=True)
+        ]
+        return torch.logsumexp(torch.stack(softened), dim=0) * temperature
+
+
+def last_hidden(model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor, precision: Precision) -> Tensor:
+    """Return the last hidden states [N, D] of some positions, final norm included."""
+    with autocast(precision):
+        states_BTD: Tensor = body_of(model)(**texts, use_cache=False).last_hidden_state
+    return states_BTD[predicts_BT]
+
+
+@dataclass(frozen=True)
+class Present:
+    """The teachers read every batch when it comes. A batch holds `teachers`: one script per teacher."""
+
+    voices: Voices
+    scripts: Sequence[Scripts]
+
+    def of(self, rows: Rows | Sequence[int]) -> dict[str, Any]:
+        return {"teachers": [one.script(rows) for one in self.scripts]}
+
+    def hidden(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        return self.voices.hidden([on_device(script) for script in batch["teachers"]])
+
+    def divergence(self, batch: Mapping[str, Any], objective: Objective, temperature: float) -> Divergence:
+        return full_divergence(self.voices, self.hidden(batch), objective, temperature)
+
+
+def full_divergence(voices: Voices, hidden: Sequence[Tensor], objective: Objective, temperature: float) -> Divergence:
+    """Return the objective over the whole common vocabulary."""
+
+    def divergence(student_nV: Tensor, rows: slice) -> Tensor:
+        teacher_nV = voices.logits(hidden, rows, temperature)
+        every_n = torch.ones(len(student_nV), dtype=torch.bool, device=student_nV.device)
+        return objective(student_nV[:, : voices.vocabulary], teacher_nV, every_n, temperature=temperature)
+
+    return divergence
+
+
+def coarse_divergence(
+    ids_NK: Tensor, log_p_NK: Tensor, vocabulary: int, objective: Objective, temperature: float
+) -> Divergence:
+    """Return the objective over K words and all others as one more class.
+
+    `log_p_NK` were softened at `temperature` when they were kept, so that this is exactly the softened distribution,
+    only seen more coarsely: no divergence is larger than the full one, and with K = V it is the full one.
+    """
+
+    def divergence(student_nV: Tensor, rows: slice) -> Tensor:
+        log_q_nV = log_softmax(student_nV[:, :vocabulary].float() / temperature, dim=-1)
+        log_q_nK, log_p_nK = log_q_nV.gather(1, ids_NK[rows].long()), log_p_NK[rows].float()
+        if log_p_nK.shape[1] < vocabulary:
+            log_q_nK, log_p_nK = with_tail(log_q_nK), with_tail(log_p_nK)
+        every_n = torch.ones(len(student_nV), dtype=torch.bool, device=student_nV.device)
+        return objective(log_q_nK, log_p_nK, every_n, temperature=1.0) * temperature**2
+
+    return divergence
+
+
+def with_tail(log_p_nK: Tensor) -> Tensor:
+    """Append the logarithm of the mass that the K words leave."""
+    rest_n = (1 - log_p_nK.exp().sum(dim=-1, keepdim=True)).clamp(min=SMALLEST_TAIL)
+    return torch.cat([log_p_nK, rest_n.log()], dim=-1)

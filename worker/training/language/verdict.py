@@ -1,0 +1,40 @@
+"""The report of a language model in one honest sentence."""
+
+from core.report import WritingGain, WritingQuality
+from worker.training.verdict import percent
+
+
+def writing_verdict(
+    teacher: WritingQuality, after: WritingQuality, baseline: WritingQuality | None, gain: WritingGain | None
+) -> str:
+    """Say how near the student came to its teacher, at what size, and what the teacher brought over the texts alone."""
+    smaller = teacher.parameters / after.parameters
+    size = f"{smaller:.1f} times smaller than the teacher" if smaller >= 1.05 else "no smaller than the teacher"
+    close = (
+        f"the student is {size}, {after.kl_to_teacher:.3f} nats per token from it, and has a perplexity of "
+        f"{after.perplexity:.1f} where the teacher has {teacher.perplexity:.1f}"
+    )
+    if gain is None or baseline is None:
+        alone = "what the texts alone would give was not measured"
+        return (
+            f"{close[0].upper()}{close[1:]}, choosing the same token in {percent(after.agreement)} of places; {alone}."
+        )
+    kl = difference(gain.kl_to_teacher, gain.kl_interval.low, gain.kl_interval.high, "nats of KL to it")
+    loss = difference(gain.loss, gain.loss_interval.low, gain.loss_interval.high, "nats of loss")
+    is_nearer, is_better = gain.kl_interval.high < 0, gain.loss_interval.high < 0
+    is_harmed = gain.loss_interval.low > 0
+    if is_nearer and is_better:
+        said = f"The teacher brought {kl} and {loss} per token over the texts alone"
+    elif is_nearer and is_harmed:
+        said = f"The student is nearer to its teacher than the texts alone would bring it, {kl}, at a cost of {loss}"
+    elif is_nearer:
+        said = f"The teacher brought {kl} per token over the texts alone, and nothing measurable in loss, {loss}"
+    elif is_better:
+        said = f"The teacher brought {loss} per token over the texts alone, and nothing measurable in closeness, {kl}"
+    else:
+        said = f"The teacher brought nothing measurable over the texts alone, {kl} and {loss} per token"
+    return f"{said}: {close}."
+
+
+def difference(value: float, low: float, high: float, unit: str) -> str:
+    return f"{value:+.3f} {unit} (95 % interval {low:+.3f} to {high:+.3f})"
