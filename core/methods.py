@@ -95,6 +95,12 @@ class LogitsMethod(_Mixing):
         "rest's mass as one more class, instead of reading the teacher at every step.",
     )
 
+    @model_validator(mode="after")
+    def _top_k_has_no_logits(self) -> Self:
+        if self.top_k is not None and self.divergence == "mse":
+            raise PydanticCustomError("top_k_of_mse", "mse compares logits, and top_k keeps probabilities alone")
+        return self
+
 
 class GenerationSpec(Frozen):
     """How texts are sampled. This temperature shapes samples; the job's T is another thing."""

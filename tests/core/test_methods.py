@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from core.methods import FiltersSpec, SequenceMethod, finder
+from core.methods import FiltersSpec, LogitsMethod, SequenceMethod, finder
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)", "(((a{1000}){1000}){1000})"])
@@ -21,3 +21,8 @@ def test_a_pattern_is_looked_for_anywhere_and_takes_no_exponential_time() -> Non
 def test_more_than_all_samples_cannot_agree() -> None:
     with pytest.raises(ValidationError, match="nothing could agree"):
         SequenceMethod.model_validate({"filters": {"agreement": {"k": 2}}})
+
+
+def test_logits_cannot_be_compared_where_probabilities_alone_are_kept() -> None:
+    with pytest.raises(ValidationError, match="mse compares logits"):
+        LogitsMethod.model_validate({"divergence": "mse", "top_k": 8})

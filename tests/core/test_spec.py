@@ -95,7 +95,7 @@ def test_the_whole_job_of_the_contract_is_understood_and_echoed() -> None:
     written = json.loads(CONTRACT_WHOLE)
     said = JobSpec.model_validate_json(CONTRACT_WHOLE).model_dump(mode="json")
     assert said["teacher"] == written["teacher"]
-    assert said["training"] == written["training"]
+    assert said["training"] == {**written["training"], "train_on_prompt": False}
     assert {name: said["dataset"][name] for name in written["dataset"] if name != "columns"} == {
         name: value for name, value in written["dataset"].items() if name != "columns"
     }
@@ -112,7 +112,6 @@ def test_one_teacher_is_written_bare_and_two_as_a_list() -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        {"task": "text-generation"},
         {"task": "image-classification"},
         {"teacher": {"endpoint": {"base_url": "x", "model": "y", "secret": "z"}}},
         {"method": {"type": "sequence"}},
@@ -244,3 +243,34 @@ def test_the_three_that_are_required_are_required() -> None:
         with pytest.raises(ValidationError) as refused:
             JobSpec.model_validate({key: value for key, value in SMALLEST.items() if key != name})
         assert refused.value.errors()[0]["loc"] == (name,)
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ({"task": "text-generation", "student": {"model": "s", "trainable": "head"}}, "student.trainable"),
+        ({"task": "text-generation", "method": {"hidden": {}}}, "method.hidden"),
+        (
+            {"task": "text-generation", "dataset": {"id": "d", "columns": {"text_pair": "b"}}},
+            "dataset.columns.text_pair",
+        ),
+        ({"task": "text-classification", "method": {"top_k": 8}}, "method.top_k"),
+        ({"task": "text-classification", "training": {"train_on_prompt": True}}, "training.train_on_prompt"),
+    ],
+)
+def test_what_means_nothing_to_the_task_is_refused(written: dict[str, Any], place: str) -> None:
+    with pytest.raises(ValidationError, match=place):
+        spec_of(**written)
+
+
+@pytest.mark.parametrize(
+    ("present", "form"),
+    [
+        (["prompt", "messages", "text"], "messages"),
+        (["text", "prompt", "completion"], "prompt"),
+        (["text", "label"], "text"),
+        (["sentence"], None),
+    ],
+)
+def test_a_language_model_reads_the_first_form_that_is_there(present: list[str], form: str | None) -> None:
+    assert spec_of().dataset.columns.form_of(present) == form

@@ -3,7 +3,7 @@
 Legend: N kept tokens, n of them in one chunk, D hidden width, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ class _Chunked(torch.autograd.Function):
         wants_gradient = any(ctx.needs_input_grad)
         sums = [torch.zeros((), dtype=torch.float32, device=hidden_ND.device) for _ in range(3)]
         hidden_gradient_ND = torch.empty_like(hidden_ND) if wants_gradient else None
-        gradients: list[Tensor] = []
+        gradients = [torch.zeros_like(parameter) for parameter in learned] if wants_gradient else []
         for start in range(0, len(hidden_ND), chunk_rows):
             rows = slice(start, min(start + chunk_rows, len(hidden_ND)))
             with torch.set_grad_enabled(wants_gradient):
@@ -84,7 +84,8 @@ class _Chunked(torch.autograd.Function):
                 total += part.detach()
             if hidden_gradient_ND is not None:
                 hidden_gradient_ND[rows], *of_head = torch.autograd.grad(found[0], [hidden_nD, *learned])
-                gradients = _added(gradients, of_head)
+                for total, part in zip(gradients, of_head, strict=True):
+                    total += part
         ctx.gradients = (hidden_gradient_ND, gradients)
         ctx.mark_non_differentiable(*sums[1:])
         return sums[0], sums[1], sums[2]
@@ -95,11 +96,3 @@ class _Chunked(torch.autograd.Function):
         ctx.gradients = None
         scale = upstream[0]
         return (hidden_gradient_ND.mul_(scale), None, None, *(gradient.mul_(scale) for gradient in gradients))
-
-
-def _added(gradients: list[Tensor], more: Sequence[Tensor]) -> list[Tensor]:
-    if not gradients:
-        return list(more)
-    for total, part in zip(gradients, more, strict=True):
-        total += part
-    return gradients

@@ -17,7 +17,7 @@ from worker.training.language.readings import WritingReadings
 from worker.training.language.shelf import Pulse, States, keep_likeliest, keep_states, likeliest_bytes, states_bytes
 from worker.training.language.signal import Present, Signal, Voices
 from worker.training.language.students import writer_with_lora
-from worker.training.language.vocabulary import common_vocabulary
+from worker.training.language.vocabulary import shared_vocabulary
 from worker.training.models import Loaded, parameter_count
 from worker.training.objectives.registry import objective_of
 from worker.training.observer import stop_if_asked
@@ -44,7 +44,7 @@ class Lectures:
 def voices_of(desk: Desk, teachers: Sequence[Loaded], student: nn.Module) -> Voices:
     """Return the teachers, ready to be read, over the ids that they share with the student."""
     models = [teacher.model.to(device()).eval() for teacher in teachers]  # type: ignore[arg-type]
-    shared = common_vocabulary([vocabulary_of(student), *(vocabulary_of(model) for model in models)])
+    shared = shared_vocabulary([vocabulary_of(student), *(vocabulary_of(model) for model in models)])
     return Voices(models, desk.weights, shared, desk.precision)
 
 
@@ -77,7 +77,7 @@ def kept_bytes(desk: Desk, readings: WritingReadings, voices: Voices) -> int:
     """Return exactly how much of the teachers would be kept on disk."""
     top_k = desk.spec.logits_method.top_k
     if top_k:
-        return likeliest_bytes(min(top_k, voices.vocabulary), readings.kept_tokens)
+        return likeliest_bytes(voices, top_k, readings.kept_tokens)
     return states_bytes(voices, readings.kept_tokens)
 
 

@@ -54,7 +54,7 @@ def load_writer(folder: Path, name: str, *, needs_tokenizer: bool = True) -> Loa
     return Loaded(model.eval(), load_tokenizer(folder, name, required=needs_tokenizer), frozenset())
 
 
-def new_writer(config: PretrainedConfig) -> PreTrainedModel:
+def fresh_writer(config: PretrainedConfig) -> PreTrainedModel:
     """Build a language model with random weights from the present state of the random generator."""
     return from_config(config, AutoModelForCausalLM)
 

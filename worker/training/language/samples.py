@@ -18,7 +18,7 @@ from worker.training.language.scripts import Scripts
 from worker.training.split import Rows
 
 SAMPLES = 10
-NEW_TOKENS = 48
+SAMPLE_TOKENS = 48
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def write(
     any_model.to(device()).eval()
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
-        max_new_tokens=NEW_TOKENS,
+        max_new_tokens=SAMPLE_TOKENS,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,

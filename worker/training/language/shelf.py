@@ -1,6 +1,7 @@
 """The teachers' signal kept on disk, so that they read each text once for all epochs.
 
-Legend: N kept tokens of a batch, M kept tokens of all examples, D hidden width, K largest probabilities, V vocabulary.
+Legend: N kept tokens of a batch, M kept tokens of all examples, D hidden width, K largest probabilities, V vocabulary,
+C classes: the K and, where there are more words, all others as one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from torch.nn.functional import log_softmax
 from worker.training.device import device
 from worker.training.language.chunked import Divergence, rows_at_once
 from worker.training.language.scripts import Scripts, on_device
-from worker.training.language.signal import Voices, coarse_divergence, full_divergence
+from worker.training.language.signal import Voices, coarse_divergence, coarsened, full_divergence
 from worker.training.memory import is_out_of_memory
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
@@ -76,12 +77,14 @@ class States:
 
 @dataclass(frozen=True)
 class Likeliest:
-    """The mixture's K largest log-probabilities at the training's temperature; the rest's mass follows from them."""
+    """The mixture's K largest log-probabilities at the training's temperature, and that of all other words together."""
 
     shelf: Shelf
     vocabulary: int
     ids: NDArray[np.int32]
+    """[M, K]."""
     log_p: NDArray[np.float32]
+    """[M, C]."""
 
     def of(self, rows: Rows | Sequence[int]) -> dict[str, Any]:
         places = self.shelf.places(rows)
@@ -96,9 +99,10 @@ def states_bytes(voices: Voices, tokens: int) -> int:
     return tokens * sum(int(_width(model)) for model in voices.models) * _kind(voices).itemsize
 
 
-def likeliest_bytes(top_k: int, tokens: int) -> int:
+def likeliest_bytes(voices: Voices, top_k: int, tokens: int) -> int:
     """Return exactly how many bytes `keep_likeliest` writes for so many kept tokens."""
-    return tokens * top_k * (np.dtype(np.int32).itemsize + np.dtype(np.float32).itemsize)
+    words, classes = _words_and_classes(voices, top_k)
+    return tokens * (words * np.dtype(np.int32).itemsize + classes * np.dtype(np.float32).itemsize)
 
 
 def keep_states(voices: Voices, scripts: Sequence[Scripts], rows: Rows, folder: Path, pulse: Pulse) -> States:
@@ -128,21 +132,27 @@ def keep_likeliest(
     temperature: float,
 ) -> Likeliest:
     """Let the teachers read some examples, and keep the largest probabilities at `temperature` under `folder`."""
-    shelf, size = shelf_of(scripts[0], rows), min(top_k, voices.vocabulary)
-    ids_MK = _file(folder / "top-ids.bin", np.dtype(np.int32), (shelf.tokens, size))
-    log_p_MK = _file(folder / "top-log-p.bin", np.dtype(np.float32), (shelf.tokens, size))
+    shelf, (words, classes) = shelf_of(scripts[0], rows), _words_and_classes(voices, top_k)
+    ids_MK = _file(folder / "top-ids.bin", np.dtype(np.int32), (shelf.tokens, words))
+    log_p_MC = _file(folder / "top-log-p.bin", np.dtype(np.float32), (shelf.tokens, classes))
     some = rows_at_once(voices.vocabulary)
 
     def note(hidden: Sequence[Tensor], places: NDArray[np.int64]) -> None:
         for start in range(0, len(places), some):
             rows_n = slice(start, min(start + some, len(places)))
             logits_nV = voices.logits(hidden, rows_n, temperature)
-            found = log_softmax(logits_nV / temperature, dim=-1).topk(size, dim=-1)
-            ids_MK[places[rows_n]] = found.indices.to(torch.int32).cpu().numpy()
-            log_p_MK[places[rows_n]] = found.values.cpu().numpy()
+            log_p_nV = log_softmax(logits_nV / temperature, dim=-1)
+            ids_nK = log_p_nV.topk(words, dim=-1).indices
+            ids_MK[places[rows_n]] = ids_nK.to(torch.int32).cpu().numpy()
+            log_p_MC[places[rows_n]] = coarsened(log_p_nV, ids_nK).cpu().numpy()
 
     read_all(voices, scripts, rows, shelf, note, pulse)
-    return Likeliest(shelf, voices.vocabulary, _sealed(ids_MK), _sealed(log_p_MK))
+    return Likeliest(shelf, voices.vocabulary, _sealed(ids_MK), _sealed(log_p_MC))
+
+
+def _words_and_classes(voices: Voices, top_k: int) -> tuple[int, int]:
+    words = min(top_k, voices.vocabulary)
+    return words, words + (words < voices.vocabulary)
 
 
 def read_all(

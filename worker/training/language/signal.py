@@ -1,7 +1,7 @@
 """What the teachers say about kept tokens: read at every step, or once and kept on disk.
 
 Legend: B sequences, T positions, N kept tokens of a batch, n of them in one chunk, D hidden width, V vocabulary,
-K largest probabilities.
+K largest probabilities, C classes: the K and, where there are more words, all others as one.
 """
 
 import math
@@ -19,9 +19,6 @@ from worker.training.language.models import body_of, head_of
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
-
-SMALLEST_TAIL = 1e-7
-"""Float32 knows no smaller mass beside a whole of 1."""
 
 
 class Signal(Protocol):
@@ -106,26 +103,36 @@ def full_divergence(voices: Voices, hidden: Sequence[Tensor], objective: Objecti
 
 
 def coarse_divergence(
-    ids_NK: Tensor, log_p_NK: Tensor, vocabulary: int, objective: Objective, temperature: float
+    ids_NK: Tensor, log_p_NC: Tensor, vocabulary: int, objective: Objective, temperature: float
 ) -> Divergence:
     """Return the objective over K words and all others as one more class.
 
-    `log_p_NK` were softened at `temperature` when they were kept, so that this is exactly the softened distribution,
-    only seen more coarsely: no divergence is larger than the full one, and with K = V it is the full one.
+    `log_p_NC` were softened at `temperature` when they were kept, so that this is exactly the softened distribution,
+    only seen more coarsely: no divergence is larger than the full one, and where each class is one word it is the full
+    one.
+
+    Args:
+        ids_NK: the K words of each row.
+        log_p_NC: the teachers' log-probabilities of them, as `coarsened` gives them.
+        vocabulary: how many words the teachers and the student have in common.
     """
 
     def divergence(student_nV: Tensor, rows: slice) -> Tensor:
         log_q_nV = log_softmax(student_nV[:, :vocabulary].float() / temperature, dim=-1)
-        log_q_nK, log_p_nK = log_q_nV.gather(1, ids_NK[rows].long()), log_p_NK[rows].float()
-        if log_p_nK.shape[1] < vocabulary:
-            log_q_nK, log_p_nK = with_tail(log_q_nK), with_tail(log_p_nK)
+        log_q_nC, log_p_nC = coarsened(log_q_nV, ids_NK[rows].long()), log_p_NC[rows].float()
         every_n = torch.ones(len(student_nV), dtype=torch.bool, device=student_nV.device)
-        return objective(log_q_nK, log_p_nK, every_n, temperature=1.0) * temperature**2
+        return objective(log_q_nC, log_p_nC, every_n, temperature=1.0) * temperature**2
 
     return divergence
 
 
-def with_tail(log_p_nK: Tensor) -> Tensor:
-    """Append the logarithm of the mass that the K words leave."""
-    rest_n = (1 - log_p_nK.exp().sum(dim=-1, keepdim=True)).clamp(min=SMALLEST_TAIL)
-    return torch.cat([log_p_nK, rest_n.log()], dim=-1)
+def coarsened(log_p_nV: Tensor, ids_nK: Tensor) -> Tensor:
+    """Return log-probabilities of K words and, as the last class, of all others together; [n, V] where K is V.
+
+    The others are summed themselves: one minus the sum of the K would be rounding error where they leave little.
+    """
+    of_words_nK = log_p_nV.gather(1, ids_nK)
+    if ids_nK.shape[1] == log_p_nV.shape[1]:
+        return of_words_nK
+    others_n1 = log_p_nV.scatter(1, ids_nK, -math.inf).logsumexp(dim=-1, keepdim=True)
+    return torch.cat([of_words_nK, others_n1], dim=-1)

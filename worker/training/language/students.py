@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.errors import StudentUnusable
 from core.spec import LoraSpec, StudentSpec
-from worker.training.language.models import check_head, load_writer, new_writer
+from worker.training.language.models import check_head, fresh_writer, load_writer
 from worker.training.models import Loaded
 from worker.training.students import Student, built, mark_trainable, of_layers, required, with_lora
 
@@ -30,12 +30,12 @@ def build_writer(spec: StudentSpec, folder: Path | None, teacher: Loaded, seed: 
 def _built(spec: StudentSpec, folder: Path | None, teacher: Loaded, seed: int) -> Student:
     tokenizer = required(teacher.tokenizer)
     if spec.config is not None:
-        model = built(spec, tokenizer, teacher.model.config.vocab_size, seed, new_writer, "language model")
+        model = built(spec, tokenizer, teacher.model.config.vocab_size, seed, fresh_writer, "language model")
         check_head(model, "student")
         _say_how_it_ends(model, teacher.model, tokenizer)
         return Student(model, tokenizer, frozenset(name for name, _ in model.named_parameters()))
     if spec.from_teacher is not None:
-        model = of_layers(spec.from_teacher.layers, teacher.model, seed, new_writer)
+        model = of_layers(spec.from_teacher.layers, teacher.model, seed, fresh_writer)
         _say_how_it_ends(model, teacher.model, tokenizer)
         return Student(model, tokenizer, frozenset())
     if folder is None:

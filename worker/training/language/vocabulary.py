@@ -24,7 +24,7 @@ def check_same_tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedToken
             raise TokenizersDiffer(name, f"id {place} is '{token}', and '{theirs_by_id[place]}' for the teacher")
 
 
-def common_vocabulary(sizes: Sequence[int]) -> int:
+def shared_vocabulary(sizes: Sequence[int]) -> int:
     """Return how many ids all models have logits for: families pad their vocabularies to different round numbers."""
     return min(sizes)
 

@@ -206,7 +206,7 @@ class WritingLab:
 @pytest.fixture(autouse=True)
 def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples of a few tokens say all that a test asks."""
-    monkeypatch.setattr("worker.training.language.samples.NEW_TOKENS", 6)
+    monkeypatch.setattr("worker.training.language.samples.SAMPLE_TOKENS", 6)
     monkeypatch.setattr("worker.training.language.assess.SAMPLES", 3)
 
 
