@@ -84,6 +84,14 @@ class ApiKeyNotFound(NotFound):
         return f"no API key '{self.args[0]}'"
 
 
+class SecretNotFound(NotFound):
+    code, title = "secret_not_found", "Secret not found"
+    hint = "GET /v1/secrets lists their names; POST /v1/secrets stores one."
+
+    def __str__(self) -> str:
+        return f"no secret '{self.args[0]}'"
+
+
 class ResultNotReady(NotFound):
     code, title = "result_not_ready", "Result not ready"
     hint = "Ask again after Retry-After seconds, or follow GET /v1/jobs/{id}/events."
@@ -128,6 +136,19 @@ class ModelNameTaken(Conflict):
 
     def __str__(self) -> str:
         return f"there is already a model '{self.args[0]}'"
+
+
+class SecretNameTaken(Conflict):
+    code, title = "secret_name_taken", "Secret name taken"
+    hint = 'Choose another name, or send "replace": true.'
+
+    def __str__(self) -> str:
+        return f"there is already a secret '{self.args[0]}'"
+
+
+class SecretsUnavailable(DistillError):
+    code, title, status = "secrets_unavailable", "Secrets cannot be kept", 503
+    hint = "The operator sets DISTILL_SECRET_KEY, the same for service and workers."
 
 
 class BlobMissing(DistillError):
@@ -186,6 +207,14 @@ class InputGone(JobFailed):
 
     code, title, blame = "input_gone", "Model or data set gone", "user"
     hint = "Upload it again and submit a new job."
+
+
+class SecretUnreadable(JobFailed):
+    code, title, blame = "secret_unreadable", "Secret cannot be read", "platform"
+    hint = "The operator gives service and workers the same DISTILL_SECRET_KEY; or store the secret again."
+
+    def __str__(self) -> str:
+        return f"secret '{self.args[0]}' cannot be read: {self.args[1]}"
 
 
 class TeacherHasNoHead(JobFailed):

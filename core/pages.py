@@ -7,12 +7,12 @@ from typing import Generic, Literal, TypeVar
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
-from core.tables import ApiKey, Checkpoint, Dataset, Job, Model
+from core.tables import ApiKey, Checkpoint, Dataset, Job, Model, Secret
 
 Order = Literal["asc", "desc"]
 
 
-RowT = TypeVar("RowT", Job, Dataset, Model, ApiKey, Checkpoint)
+RowT = TypeVar("RowT", Job, Dataset, Model, ApiKey, Checkpoint, Secret)
 
 
 @dataclass(frozen=True)

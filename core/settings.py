@@ -1,14 +1,34 @@
 """What the operator sets, from environment variables that begin with DISTILL_. Everything has a default that works."""
 
+import base64
+import binascii
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+def _fernet_keys(written: SecretStr) -> SecretStr:
+    for key in _split(written.get_secret_value()):
+        try:
+            is_key = len(base64.urlsafe_b64decode(key)) == 32
+        except (binascii.Error, ValueError):
+            is_key = False
+        if not is_key:
+            raise ValueError(
+                "each key is 32 random bytes in URL-safe base64; docs/settings.md has the line that makes one"
+            )
+    return written
+
+
+def _split(written: str) -> list[str]:
+    return [part.strip() for part in written.split(",")]
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="DISTILL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DISTILL_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     data: Path = Field(Path("distill-data"), description="Folder for everything that has no URL of its own.")
     database_url: SecretStr | None = Field(
@@ -30,6 +50,11 @@ class Settings(BaseSettings):
     bootstrap_key: SecretStr | None = Field(
         None,
         description="An admin key (dk_…) stored at start-up when there is none yet; how a container gets its first.",
+    )
+
+    secret_key: Annotated[SecretStr, AfterValidator(_fernet_keys)] | None = Field(
+        None,
+        description="Encrypts secrets; a file in the data folder when absent and the database is there too.",
     )
 
     lease_seconds: float = Field(
@@ -70,6 +95,11 @@ class Settings(BaseSettings):
     @cached_property
     def storage(self) -> str:
         return self.storage_url or (self.data.resolve() / "blobs").as_uri()
+
+    @cached_property
+    def secret_keys(self) -> list[str]:
+        """The first one encrypts, all of them decrypt."""
+        return _split(self.secret_key.get_secret_value()) if self.secret_key is not None else []
 
     @cached_property
     def work(self) -> Path:

@@ -229,6 +229,22 @@ class ApiKey(Row):
     revoked_at: Mapped[datetime | None]
 
 
+class Secret(Row):
+    """A value that jobs use and nobody reads back, such as a vendor's API key."""
+
+    __tablename__ = "secrets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    name: Mapped[str]
+    sealed: Mapped[str] = mapped_column(Text)
+    """Encrypted with a key that the database does not hold."""
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+    __table_args__ = (UniqueConstraint("owner", "name"), Index(None, "owner", "id"))
+
+
 class IdempotentAnswer(Row):
     """The stored answer of a POST that carried an Idempotency-Key; `status` is NULL while the first is in flight."""
 

@@ -9,6 +9,7 @@ from distill_client.jobs import Jobs
 from distill_client.keys import Keys
 from distill_client.models import Models
 from distill_client.retrying import Retries
+from distill_client.secrets import Secrets
 from distill_client.shapes import Json
 from distill_client.transport import Transport, json_of
 
@@ -40,6 +41,7 @@ class Client:
         self.datasets = Datasets(self.transport)
         self.models = Models(self.transport)
         self.keys = Keys(self.transport)
+        self.secrets = Secrets(self.transport)
 
     @property
     def url(self) -> str:

@@ -186,3 +186,12 @@ class ApiKey(Shape):
     created_at: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+
+
+class Secret(Shape):
+    """A value's name. The value itself is in no answer."""
+
+    id: str
+    name: str
+    created_at: datetime | None = None
+    updated_at: datetime | None = None

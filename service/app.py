@@ -27,6 +27,7 @@ from service.models import endpoints as models
 from service.observation import Observation
 from service.openapi import describe
 from service.queue import Queue
+from service.secrets import endpoints as secrets
 from service.system import endpoints as system
 from service.uploads import remove_left_over
 
@@ -34,7 +35,7 @@ DESCRIPTION = (
     "Makes small models out of large ones. POST /v1/datasets and /v1/models, then POST /v1/jobs; "
     "`loss = alpha * T^2 * KL(teacher || student) + (1 - alpha) * CE`."
 )
-ROUTERS = (jobs, following, artifacts, datasets, models, api_keys, system, health, docs)
+ROUTERS = (jobs, following, artifacts, datasets, models, secrets, api_keys, system, health, docs)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -13,6 +13,7 @@ from core.database import Database
 from core.datasets import Datasets
 from core.jobs import Jobs
 from core.models import Models
+from core.secrets import Secrets
 from core.settings import Settings
 from service.auth import Caller
 from service.measures import Measures
@@ -108,12 +109,22 @@ def _models_written(session: WriteDep, caller: CallerDep) -> Models:
     return Models(session, caller.owner)
 
 
+def _secrets_read(session: ReadDep, caller: CallerDep) -> Secrets:
+    return Secrets(session, caller.owner)
+
+
+def _secrets_written(session: WriteDep, caller: CallerDep) -> Secrets:
+    return Secrets(session, caller.owner)
+
+
 JobsRead = Annotated[Jobs, Depends(_jobs_read)]
 JobsWritten = Annotated[Jobs, Depends(_jobs_written)]
 DatasetsRead = Annotated[Datasets, Depends(_datasets_read)]
 DatasetsWritten = Annotated[Datasets, Depends(_datasets_written)]
 ModelsRead = Annotated[Models, Depends(_models_read)]
 ModelsWritten = Annotated[Models, Depends(_models_written)]
+SecretsRead = Annotated[Secrets, Depends(_secrets_read)]
+SecretsWritten = Annotated[Secrets, Depends(_secrets_written)]
 
 
 async def _upload_turn(service: ServiceDep) -> AsyncIterator[None]:

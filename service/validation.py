@@ -24,6 +24,7 @@ OWN_CODES = frozenset(
         "invalid_pattern",
         "json_schema_missing",
         "label_filter",
+        "invalid_secret",
         "wrong_for_task",
     }
 )
@@ -40,6 +41,7 @@ HINTS = {
     "agreement_impossible": "Raise generation.samples_per_prompt, or lower agreement.k.",
     "invalid_pattern": "Write it in the syntax of Rust's regex crate: no look-around, no backreferences.",
     "json_schema_missing": "Give json_schema with type json_schema, and with no other.",
+    "invalid_secret": "Send the value as the vendor shows it, without spaces or line breaks.",
     "label_filter": "Write label=key:value.",
     "wrong_for_task": "Leave it out, or name another task.",
 }

@@ -10,13 +10,14 @@ from distill_client.cli import (
     metrics,
     models,
     report,
+    secrets,
     submit,
     up,
     watch,
 )
 from distill_client.cli.app import app
 
-NOUNS = (datasets, demo, doctor, download, jobs, keys, metrics, models, report, submit, up, watch)
+NOUNS = (datasets, demo, doctor, download, jobs, keys, metrics, models, report, secrets, submit, up, watch)
 
 
 def main() -> None:

@@ -60,7 +60,9 @@ def test_no_secret_is_written_down() -> None:
                 assert re.fullmatch(r"\$\{[A-Z_]+:[?-][^}]*\}", value), f"{name}: {variable}"
 
 
-@pytest.mark.parametrize("secret", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "DISTILL_BOOTSTRAP_KEY"])
+@pytest.mark.parametrize(
+    "secret", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "DISTILL_BOOTSTRAP_KEY", "DISTILL_SECRET_KEY"]
+)
 def test_without_a_secret_nothing_starts_and_the_guide_makes_each(secret: str) -> None:
     assert f"${{{secret}:?" in (ROOT / "docker-compose.yml").read_text()
     assert f"{secret}=" in (ROOT / "docs" / "operations.md").read_text()

@@ -57,3 +57,10 @@ def test_a_name_with_a_duration_or_a_size_says_its_unit() -> None:
 def test_every_setting_says_what_it_is_for() -> None:
     undescribed = [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")]
     assert undescribed == []
+
+
+@pytest.mark.parametrize("key", ["", "short", "not base64!", f"{'A' * 43}=,short"])
+def test_a_key_that_cannot_encrypt_stops_the_start_without_being_shown(key: str) -> None:
+    with pytest.raises(ValidationError, match="secret_key") as refused:
+        Settings(secret_key=key)
+    assert not key or key not in str(refused.value)

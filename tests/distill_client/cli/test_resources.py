@@ -1,4 +1,4 @@
-"""datasets, models and keys."""
+"""datasets, models, secrets and keys."""
 
 import json
 from datetime import timedelta
@@ -85,3 +85,24 @@ def test_a_key_is_valid_expired_or_revoked() -> None:
     assert state_of(ApiKey.model_validate(key)) == "valid"
     assert state_of(ApiKey.model_validate({**key, "expires_at": "2020-01-01T00:00:00Z"})) == "expired"
     assert state_of(ApiKey.model_validate({**key, "revoked_at": "2020-01-01T00:00:00Z"})) == "revoked"
+
+
+def test_a_secrets_life(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("secrets", "add", "vendor", stdin="sk-from-stdin\n").out == "vendor\n"
+    assert "vendor" in run("secrets", "list").out
+    taken = run("secrets", "add", "vendor", stdin="sk-again")
+    assert taken.code == 1
+    assert "there is already a secret 'vendor'" in taken.err
+    monkeypatch.setenv("VENDOR_KEY", "sk-from-environment")
+    replaced = run("secrets", "add", "vendor", "--from-env", "VENDOR_KEY", "--replace", "--json")
+    assert [line["name"] for line in replaced.lines] == ["vendor"]
+    assert not any("sk-" in ran.out + ran.err for ran in (taken, replaced, run("secrets", "list", "--json")))
+    assert run("secrets", "remove", "vendor").out == "Removed vendor\n"
+    assert run("secrets", "remove", "vendor").code == 1
+
+
+@pytest.mark.parametrize("words", [(), ("--from-env", "NO_SUCH_VARIABLE")])
+def test_a_secret_needs_a_value(run: Run, words: tuple[str, ...]) -> None:
+    ran = run("secrets", "add", "empty", *words, stdin="\n")
+    assert ran.code == 1
+    assert run("secrets", "list", "--json").lines == []
