@@ -1,4 +1,4 @@
-"""What a job left to download: artifacts of a finished one, checkpoints of any."""
+"""What a job left to download: artifacts of a finished one, texts that its teacher wrote, checkpoints of any."""
 
 from collections.abc import Sequence
 
@@ -26,6 +26,12 @@ def replace_artifacts(session: Session, job_id: str, artifacts: Sequence[Artifac
     """Make `artifacts` the job's only ones; an earlier attempt may have left others."""
     session.execute(delete(Artifact).where(Artifact.job_id == job_id))
     session.add_all(artifacts)
+    session.flush()
+
+
+def put_artifact(session: Session, artifact: Artifact) -> None:
+    """Add one file to what the job left, or replace the one of the same path."""
+    session.merge(artifact)
     session.flush()
 
 

@@ -26,6 +26,14 @@ class Datasets:
         self.session.refresh(dataset)
         return dataset
 
+    def put(self, dataset: Dataset) -> bool:
+        """Add a data set, or replace the one of the same id. Returns whether it is the first."""
+        assert dataset.owner == self.owner
+        is_first = self.session.get(Dataset, dataset.id) is None
+        self.session.merge(dataset)
+        self.session.flush()
+        return is_first
+
     def get(self, dataset_id: str) -> Dataset:
         """Return the data set. Raises DatasetNotFound, also for another owner's."""
         query = select(Dataset).where(Dataset.id == dataset_id, Dataset.owner == self.owner)
@@ -34,8 +42,12 @@ class Datasets:
             raise DatasetNotFound(dataset_id)
         return dataset
 
-    def page(self, cursor: Cursor) -> Page[Dataset]:
-        return page_of(self.session, select(Dataset).where(Dataset.owner == self.owner), Dataset, cursor)
+    def page(self, cursor: Cursor, derived_from: str | None = None) -> Page[Dataset]:
+        """Return a page of them; with `derived_from`, of those that a job made."""
+        query = select(Dataset).where(Dataset.owner == self.owner)
+        if derived_from is not None:
+            query = query.where(Dataset.derived_from == derived_from)
+        return page_of(self.session, query, Dataset, cursor)
 
     def delete(self, dataset_id: str) -> None:
         """Forget a data set that no active job needs. The caller commits, then deletes the blobs below it."""

@@ -181,6 +181,8 @@ class Dataset(Row):
     """The same, checked and typed once, as Parquet: what a worker reads."""
     examples_bytes: Mapped[int]
     examples_sha256: Mapped[str]
+    derived_from: Mapped[str | None]
+    """The job whose teacher wrote it; NULL where it was uploaded. The job may be gone."""
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
     __table_args__ = (Index(None, "owner", "id"),)

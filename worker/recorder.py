@@ -24,6 +24,7 @@ from core.settings import Settings
 from core.tables import Job
 from core.wire import Level, Progress, Stage
 from worker.checkpoints import keep_checkpoint
+from worker.texts import keep_texts
 from worker.training.observer import StopReason
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ class Recorder:
 
     def __init__(self, database: Database, blobs: Blobs, settings: Settings, lease: Lease, job: Job) -> None:
         self.database, self.blobs, self.settings, self.lease = database, blobs, settings, lease
-        self.attempt = job.attempt
+        self.attempt, self._job = job.attempt, job
         self.current_stage: Stage | None = None
         self.current_step: int | None = None
         self._limit_seconds = float(job.spec["resources"]["max_minutes"]) * 60
@@ -93,6 +94,14 @@ class Recorder:
             return
         kept = keep_checkpoint(self.database, self.blobs, self.lease, self.attempt, phase, step, folder, metrics)
         if not kept:
+            self._reason = "lease_lost"
+        self._alive = time.monotonic()
+
+    def texts(self, texts: Path, kept: Path) -> None:
+        self._alive = time.monotonic()
+        if self._reason == "lease_lost":
+            return
+        if not keep_texts(self.database, self.blobs, self.lease, self._job, texts, kept):
             self._reason = "lease_lost"
         self._alive = time.monotonic()
 

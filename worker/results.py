@@ -20,8 +20,15 @@ from core.tables import Artifact, Job, Model
 from worker.checkpoints import put_patiently
 from worker.inputs import sha256_of_files
 
-REPORTS = frozenset({"report.json", "report.html", "spec.json", "MANIFEST.json", "README.md"})
-MEDIA_TYPES = {".safetensors": "application/octet-stream", ".md": "text/markdown", ".jinja": "text/plain"}
+TEXTS = frozenset({"texts.jsonl", "kept.parquet"})
+REPORTS = TEXTS | {"report.json", "report.html", "spec.json", "MANIFEST.json", "README.md"}
+MEDIA_TYPES = {
+    ".safetensors": "application/octet-stream",
+    ".md": "text/markdown",
+    ".jinja": "text/plain",
+    ".jsonl": "application/jsonl",
+    ".parquet": "application/vnd.apache.parquet",
+}
 
 
 class Results:
@@ -63,9 +70,10 @@ class Results:
         return status
 
     def withdraw(self) -> None:
-        """Delete what this attempt stored."""
+        """Delete what this attempt stored, but not what a teacher wrote: that stays whatever becomes of the job."""
         for artifact in self.artifacts:
-            self.blobs.delete(artifact.blob_key)
+            if artifact.path not in TEXTS:
+                self.blobs.delete(artifact.blob_key)
 
     def _model(self, session: Session, report: Report) -> Model:
         spec = JobSpec.model_validate(self.job.spec)

@@ -7,13 +7,10 @@ import shutil
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from core import leases
 from core.blobs import Blobs
@@ -25,6 +22,7 @@ from core.spec import JobSpec
 from core.tables import Job
 from core.wire import NOT_CLAIMED, JobError
 from worker.checkpoints import restore_checkpoints
+from worker.patience import patiently
 from worker.recorder import Recorder
 from worker.training.observer import Stopped, stop_if_asked
 
@@ -66,7 +64,7 @@ def run(database: Database, blobs: Blobs, settings: Settings, lease: Lease, job:
             traceback.print_exc(file=sys.stdout)
             error = as_job_error(failure, recorder)
     if error is not None:
-        _patiently(lease, lambda: _fail(database, recorder, lease, error))
+        patiently(lease, lambda: _fail(database, recorder, lease, error))
 
 
 def _train(
@@ -106,8 +104,8 @@ def _train(
     except Stopped:
         results.withdraw()
         raise
-    _patiently(lease, recorder.flush)
-    _patiently(lease, lambda: results.finish(database, lease, outcome.report))
+    patiently(lease, recorder.flush)
+    patiently(lease, lambda: results.finish(database, lease, outcome.report))
 
 
 def _settle_stop(
@@ -119,7 +117,7 @@ def _settle_stop(
     if stopped.reason == "lease_lost":
         log.warning("the lease is lost: another worker has the job, nothing is written")
         return None
-    _patiently(lease, lambda: _give_back(database, recorder, lease))
+    patiently(lease, lambda: _give_back(database, recorder, lease))
     return None
 
 
@@ -161,19 +159,6 @@ def _known(failure: Exception) -> DistillError:
         return OutOfMemory("the worker has too little memory for this job")
     first_line = (str(failure).strip().splitlines() or [""])[0]
     return JobFailed(f"{type(failure).__name__}: {first_line}"[:1000])
-
-
-def _patiently(lease: Lease, write: Callable[[], object]) -> None:
-    """Write, waiting for a database that is away for as long as the lease; after that the sweep decides."""
-    deadline = time.monotonic() + lease.seconds
-    while True:
-        try:
-            write()
-            return
-        except DBAPIError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
 
 
 def _die_with_parent() -> None:

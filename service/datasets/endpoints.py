@@ -80,10 +80,14 @@ def create_dataset(
 
 
 @router.get("", response_model=PageOut[DatasetOut])
-def list_datasets(datasets: DatasetsRead, cursor: CursorDep) -> PageOut[DatasetOut]:
+def list_datasets(
+    datasets: DatasetsRead,
+    cursor: CursorDep,
+    derived_from: Annotated[str | None, Query(description="A job: what its teacher wrote.", max_length=100)] = None,
+) -> PageOut[DatasetOut]:
     """Your data sets, the newest first."""
     require_known(cursor, datasets.get)
-    page = datasets.page(cursor)
+    page = datasets.page(cursor, derived_from)
     return page_out([dataset_out(row) for row in page.rows], [row.id for row in page.rows], page.has_more)
 
 

@@ -35,6 +35,7 @@ class DatasetOut(BaseModel):
     sha256: str
     examples: int
     columns: list[ColumnOut]
+    derived_from: str | None = Field(description="The job whose teacher wrote it; null where it was uploaded.")
     created_at: datetime
 
 

@@ -63,7 +63,7 @@ def count(database: Database, row: type[Any], *conditions: Any) -> int:
         return session.scalar(select(func.count()).select_from(row).where(*conditions)) or 0
 
 
-def dataset_row(owner: str = OWNER) -> Dataset:
+def dataset_row(owner: str = OWNER, derived_from: str | None = None) -> Dataset:
     dataset_id = make_id("ds")
     return Dataset(
         id=dataset_id,
@@ -79,6 +79,7 @@ def dataset_row(owner: str = OWNER) -> Dataset:
         examples_key=f"datasets/{dataset_id}/examples.parquet",
         examples_bytes=20,
         examples_sha256=DIGEST,
+        derived_from=derived_from,
     )
 
 

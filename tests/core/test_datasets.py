@@ -50,3 +50,20 @@ def test_a_worker_fetches_the_typed_examples_and_not_the_upload() -> None:
 def test_a_data_set_in_an_owners_name_is_added_by_that_owner(database: Database) -> None:
     with database.write() as session, pytest.raises(AssertionError):
         Datasets(session, OWNER).add(dataset_row("other"))
+
+
+def test_what_a_job_made_is_found_by_it_and_replaced_by_its_next_attempt(database: Database) -> None:
+    added(database)
+    first, later = dataset_row(derived_from="job_1"), dataset_row(derived_from="job_1")
+    later.id, later.examples_key = first.id, "later"
+    found = []
+    for row in (first, later):
+        with database.write() as session:
+            found.append(Datasets(session, OWNER).put(row))
+            session.commit()
+    assert found == [True, False]
+    with database.read() as session:
+        datasets = Datasets(session, OWNER)
+        assert [row.examples_key for row in datasets.page(Cursor(), derived_from="job_1").rows] == ["later"]
+        assert len(datasets.page(Cursor()).rows) == 2
+        assert Datasets(session, "other").page(Cursor(), derived_from="job_1").rows == []

@@ -15,6 +15,7 @@ from tests.reports import a_report
 from tests.worker.conftest import OWNER, MakeJob, claimed, job_row
 from worker.results import Results
 
+STUDENT = ("config.json", "model.safetensors")
 pytestmark = pytest.mark.databases("sqlite")
 
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.databases("sqlite")
 def exported(tmp_path: Path) -> Path:
     folder = tmp_path / "export"
     (folder / "teacher").mkdir(parents=True)
-    for name in ("config.json", "model.safetensors", "report.json", "MANIFEST.json", "teacher/model.safetensors"):
+    for name in (*STUDENT, "report.json", "MANIFEST.json", "texts.jsonl", "kept.parquet", "teacher/model.safetensors"):
         (folder / name).write_text(name)
     return folder
 
@@ -40,8 +41,8 @@ def test_artifacts_model_and_end_come_together(
     with database.read() as session:
         paths = {artifact.path: artifact for artifact in artifacts_of(session, job.id)}
         model = Models(session, OWNER).get("small")
-    assert len(paths) == 5
-    assert [file["path"] for file in model.files] == ["config.json", "model.safetensors"]
+    assert len(paths) == 7
+    assert tuple(file["path"] for file in model.files) == STUDENT
     assert Models(session, OWNER).get(job.id).id == model.id, "a job's id names its student too"
     assert blobs.size(paths["teacher/model.safetensors"].blob_key) == len("teacher/model.safetensors")
 
@@ -55,7 +56,8 @@ def test_a_stale_worker_makes_nothing_visible_and_takes_its_files_back(
     assert results.finish(database, Lease(job.id, "stale", "worker-z", 5), a_report()) is None
     with database.read() as session:
         assert artifacts_of(session, job.id) == []
-    assert [*blobs.list_below("models"), *blobs.list_below("jobs")] == []
+    left = [key.rpartition("/")[2] for room in ("models", "jobs") for key, _ in blobs.list_below(room)]
+    assert sorted(left) == ["kept.parquet", "texts.jsonl"], "what a teacher wrote stays"
     assert job_row(database, job.id).status == "running"
 
 
@@ -107,4 +109,4 @@ def test_deleting_the_student_takes_the_jobs_same_files_out_of_its_list(
         session.commit()
     with database.read() as session:
         left = {artifact.path for artifact in artifacts_of(session, job.id)}
-    assert left == {"report.json", "MANIFEST.json", "teacher/model.safetensors"}
+    assert left == {"report.json", "MANIFEST.json", "texts.jsonl", "kept.parquet", "teacher/model.safetensors"}

@@ -29,6 +29,10 @@ class Observer(Protocol):
     def checkpoint(self, phase: str, step: int, folder: Path, metrics: Mapping[str, float]) -> None:
         """Keep `folder` (a Trainer checkpoint of `phase`); when this returns, a later attempt can resume from it."""
 
+    def texts(self, texts: Path, kept: Path) -> None:
+        """Keep what a teacher wrote, whatever becomes of the job: every text (JSON lines), and the data set (Parquet)
+        of those that are learned."""
+
     def stop_reason(self) -> StopReason | None:
         """Why the job must stop now, or None. Asked at every step and between pieces of work."""
 

@@ -131,6 +131,7 @@ class Notebook:
     events: list[tuple[Level, str]] = field(default_factory=list)
     sizes_seen: Sizes | None = None
     checkpoints: list[tuple[str, int, Path]] = field(default_factory=list)
+    texts_seen: list[tuple[Path, Path]] = field(default_factory=list)
 
     def stage(self, stage: Stage) -> None:
         self.stages.append(stage)
@@ -149,8 +150,11 @@ class Notebook:
         self.sizes_seen = sizes
 
     def checkpoint(self, phase: str, step: int, folder: Path, metrics: Mapping[str, float]) -> None:
-        assert (folder / "model.safetensors").exists()
+        assert (folder / ("model.safetensors" if phase != "writing" else "corpus.json")).exists()
         self.checkpoints.append((phase, step, folder))
+
+    def texts(self, texts: Path, kept: Path) -> None:
+        self.texts_seen.append((texts, kept))
 
     def stop_reason(self) -> StopReason | None:
         return self.stop_when(self)

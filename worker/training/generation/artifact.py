@@ -1,4 +1,4 @@
-"""What remains of the writing: `texts.jsonl` for people, `kept.parquet` for the student."""
+"""What remains of the writing: `texts.jsonl` for people, `kept.parquet` for this student and for the next."""
 
 import json
 from collections import Counter
@@ -15,10 +15,10 @@ from worker.training.generation.samples import Prompt
 
 TEXTS, KEPT = "texts.jsonl", "kept.parquet"
 ROWS_AT_ONCE = 1000
-TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
-PLACE = [("prompt_index", pa.int64()), ("sample_index", pa.int32())]
-PLAIN = pa.schema([("prompt", pa.string()), ("completion", pa.string()), *PLACE])
-CHAT = pa.schema([("messages", pa.list_(TURN)), *PLACE])
+PLACE = [("split", pa.string()), ("prompt_index", pa.int64()), ("sample_index", pa.int64())]
+PLAIN = [("prompt", pa.string()), ("completion", pa.string())]
+CHAT = [("messages", pa.string())]
+"""Conversations are JSON, as in every data set here."""
 
 
 @dataclass
@@ -30,37 +30,50 @@ class Tally:
     tokens: int = 0
     kept_tokens: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
+    """How many are kept of each part of the data set."""
+    teachers: Counter[str] = field(default_factory=Counter)
+    """How many are kept of each teacher, where several wrote."""
 
-    def count(self, verdict: Verdict) -> None:
+    def count(self, verdict: Verdict, prompt: Prompt) -> None:
         self.samples += 1
         self.tokens += verdict.sample.completion_tokens
         if verdict.reason is None:
             self.kept += 1
             self.kept_tokens += verdict.sample.completion_tokens
+            self.parts[prompt.part] += 1
+            self.teachers.update([prompt.teacher] if prompt.teacher is not None else [])
         else:
             self.reasons[verdict.reason] += 1
 
 
 def write_files(
-    verdicts: Iterable[Verdict], prompts: Mapping[int, Prompt], folder: Path, each: Callable[[int], None]
+    verdicts: Iterable[Verdict],
+    prompts: Mapping[int, Prompt],
+    folder: Path,
+    each: Callable[[int], None],
+    *,
+    is_chat: bool,
 ) -> Tally:
     """Write both files, each whole or not at all. `each` is called with the number of samples so far and may raise.
 
-    The Parquet has `prompt` and `completion` where prompts are texts, and `messages` with the writer's turn as the last
-    where they are conversations: what a data set of the student's task holds.
+    The Parquet is a data set of the student's task, `split` included: `prompt` and `completion` where prompts are
+    texts, and beside them `messages`, with the writer's turn as the last, where they were asked as a user's messages
+    (`is_chat`); `messages` alone where prompts are conversations.
     """
     tally = Tally()
-    is_chat = any(prompt.messages is not None for prompt in prompts.values())
-    schema = CHAT if is_chat else PLAIN
+    has_texts = any(prompt.text is not None for prompt in prompts.values())
+    has_chats = is_chat or any(prompt.messages is not None for prompt in prompts.values())
+    schema = pa.schema([*(PLAIN if has_texts else []), *(CHAT if has_chats else []), *PLACE])
     texts, kept = folder / f"{TEXTS}.part", folder / f"{KEPT}.part"
     rows: list[dict[str, Any]] = []
-    with texts.open("wb") as lines, pq.ParquetWriter(kept, schema) as table:
+    with texts.open("wb") as lines, pq.ParquetWriter(kept, schema, compression="zstd") as table:
         for verdict in verdicts:
             prompt = prompts[verdict.sample.prompt]
             lines.write(json.dumps(line_of(verdict, prompt), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-            tally.count(verdict)
+            tally.count(verdict, prompt)
             if verdict.kept:
-                rows.append(row_of(verdict, prompt, is_chat))
+                rows.append(row_of(verdict, prompt))
             if len(rows) == ROWS_AT_ONCE:
                 table.write_table(pa.Table.from_pylist(rows, schema))
                 rows.clear()
@@ -78,6 +91,8 @@ def line_of(verdict: Verdict, prompt: Prompt) -> dict[str, Any]:
     return {
         "prompt_index": sample.prompt,
         "sample_index": sample.sample,
+        "split": prompt.part,
+        **({"teacher": prompt.teacher} if prompt.teacher is not None else {}),
         **asked,
         "text": sample.text,
         **({"learned": verdict.text} if verdict.kept and verdict.text != sample.text else {}),
@@ -89,9 +104,14 @@ def line_of(verdict: Verdict, prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def row_of(verdict: Verdict, prompt: Prompt, is_chat: bool) -> dict[str, Any]:
-    place = {"prompt_index": verdict.sample.prompt, "sample_index": verdict.sample.sample}
-    if not is_chat:
-        return {"prompt": prompt.text, "completion": verdict.text, **place}
+def row_of(verdict: Verdict, prompt: Prompt) -> dict[str, Any]:
+    """Return a row of the data set, in every form; the schema takes those that it has."""
     turns = list(prompt.messages or ({"role": "user", "content": prompt.text or ""},))
-    return {"messages": [*turns, {"role": "assistant", "content": verdict.text}], **place}
+    return {
+        "prompt": prompt.text,
+        "completion": verdict.text,
+        "messages": json.dumps([*turns, {"role": "assistant", "content": verdict.text}], ensure_ascii=False),
+        "split": prompt.part,
+        "prompt_index": verdict.sample.prompt,
+        "sample_index": verdict.sample.sample,
+    }

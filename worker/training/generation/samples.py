@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Message = Mapping[str, str]
 """One turn of a conversation: `role` and `content`."""
+Part = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,10 @@ class Prompt:
     messages: tuple[Message, ...] | None = None
     answer: str | None = None
     """The right answer, for verifiers."""
+    part: Part = "train"
+    """What its texts are for: to be learned, or to measure with."""
+    teacher: str | None = None
+    """Who writes, where several do."""
 
     def __post_init__(self) -> None:
         assert (self.text is None) != (self.messages is None), "a prompt is a text or a conversation"

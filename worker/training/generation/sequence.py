@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from core.errors import DatasetUnusable, NothingKept
@@ -19,8 +20,22 @@ from worker.training.generation.samples import Ask, Prompt
 from worker.training.generation.writer import Writer
 from worker.training.observer import Observer, Stopped, stop_if_asked
 
-SECONDS_BETWEEN_CHECKPOINTS = 300.0
+SHARE_OF_KEEPING = 0.05
+"""Checkpoints may take a twentieth of the time: a small corpus is kept after every batch, a large one less often."""
 SAMPLES_BETWEEN_LOOKS = 16
+
+
+@dataclass
+class Pace:
+    """What this attempt wrote, and how long the writing alone took."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """None where earlier attempts had written everything."""
+        return self.tokens / max(self.seconds, 1e-9) if self.tokens else None
 
 
 @dataclass(frozen=True)
@@ -28,12 +43,11 @@ class Written:
     """What the writing left, for the student's training and for the report."""
 
     kept: Path
-    """Parquet: prompt and completion, or messages."""
+    """Parquet: prompt and completion, messages, or both."""
     texts: Path
     """JSONL with every sample and its verdict."""
     tally: Tally
-    seconds: float
-    """Of this attempt."""
+    pace: Pace
 
 
 def write_and_filter(
@@ -45,6 +59,7 @@ def write_and_filter(
     *,
     provenance: str,
     move: Callable[[float], None],
+    is_chat: bool = False,
 ) -> Written:
     """Let the writer answer every prompt and keep what passes the filters; continue where an earlier attempt stopped.
 
@@ -52,46 +67,60 @@ def write_and_filter(
         provenance: a digest of what the writer is (model, seed): texts of another one are not continued.
         folder: `<job>/writing`; the corpus, its checkpoints and the two files lie in it.
         move: told which share of the whole is there, often: it is also the sign of life.
+        is_chat: whether plain prompts were asked as a user's messages, so that a chat is what is to be learned.
 
     Raises:
         Stopped: the observer asked for it; what was written is kept.
         FiltersUnusable, DatasetUnusable: before anything is written.
-        NothingKept: the files are there nevertheless, for the user to read.
     """
-    began = time.monotonic()
     check_filters(method.filters)
     _check_answers(method, prompts)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = continued(folder, plan_digest(method, prompts, provenance), observer)
-    _write(method, writer, prompts, corpus, folder, observer, move)
+    pace = _write(method, writer, prompts, corpus, folder, observer, move)
     by_index = {prompt.index: prompt for prompt in prompts}
     with Mathematician() as mathematician:
         verdicts = judged(corpus, by_index, method, mathematician)
-        tally = write_files(verdicts, by_index, folder, _looking(observer, move))
+        tally = write_files(verdicts, by_index, folder, _looking(observer, move), is_chat=is_chat)
     _tell(tally, observer)
-    if not tally.kept:
-        raise NothingKept(tally.samples, in_words(tally.reasons))
-    return Written(folder / KEPT, folder / TEXTS, tally, time.monotonic() - began)
+    return Written(folder / KEPT, folder / TEXTS, tally, pace)
+
+
+def check_kept(tally: Tally) -> None:
+    """Check that there are texts to learn from and to measure with.
+
+    Raises:
+        NothingKept: nothing to learn from.
+        DatasetUnusable: nothing to measure with.
+    """
+    if not tally.parts["train"]:
+        raise NothingKept(tally.samples, in_words(tally.reasons) or "all are of held-out prompts")
+    if not tally.parts["test"] + tally.parts["validation"]:
+        raise DatasetUnusable(
+            f"{tally.kept:,} texts are kept, none of them of a held-out prompt, so that nothing can be measured "
+            f"({in_words(tally.reasons)}); hold out more examples, or train on the kept texts, which are a data set now"
+        )
 
 
 def plan_digest(method: SequenceMethod, prompts: Sequence[Prompt], provenance: str) -> str:
     """Return a digest of all that decides which texts are written. Filters are not part of it."""
     digest = hashlib.sha256(json.dumps([provenance, method.generation.model_dump(mode="json")]).encode())
     for prompt in prompts:
-        digest.update(json.dumps([prompt.index, prompt.text, prompt.messages]).encode())
+        digest.update(json.dumps([prompt.index, prompt.text, prompt.messages, prompt.teacher]).encode())
     return digest.hexdigest()
 
 
 def batches(writer: Writer, prompts: Sequence[Prompt], samples: int, size: int) -> Iterator[list[Ask]]:
     """Yield batches of prompts of similar length, the longest first: memory that does not suffice shows at once.
 
-    They depend on the prompts alone, not on what is written already.
+    They depend on the prompts alone, not on what is written already. A batch is for one teacher.
     """
     lengths = {prompt.index: writer.prompt_tokens(prompt) for prompt in prompts}
-    ordered = sorted(prompts, key=lambda prompt: (-lengths[prompt.index], prompt.index))
-    asks = [Ask(prompt, sample) for prompt in ordered for sample in range(samples)]
-    for start in range(0, len(asks), size):
-        yield asks[start : start + size]
+    ordered = sorted(prompts, key=lambda prompt: (prompt.teacher or "", -lengths[prompt.index], prompt.index))
+    for _, group in groupby(ordered, key=lambda prompt: prompt.teacher):
+        asks = [Ask(prompt, sample) for prompt in group for sample in range(samples)]
+        for start in range(0, len(asks), size):
+            yield asks[start : start + size]
 
 
 def _write(
@@ -102,12 +131,11 @@ def _write(
     folder: Path,
     observer: Observer,
     move: Callable[[float], None],
-) -> None:
-    spec = method.generation
+) -> Pace:
+    spec, pace, keeper = method.generation, Pace(), Keeper(corpus, folder, observer)
     whole = len(prompts) * spec.samples_per_prompt
     if len(corpus):
         observer.event(f"writing: going on from {len(corpus):,} of {whole:,} texts.")
-    kept_at = time.monotonic()
 
     def each_token() -> None:
         stop_if_asked(observer)
@@ -122,17 +150,32 @@ def _write(
             began = time.monotonic()
             samples = writer.write(missing, each_token)
             corpus.append(samples)
-            tokens = sum(sample.completion_tokens for sample in samples)
-            speed = tokens / max(time.monotonic() - began, 1e-9)
-            observer.metrics(len(corpus), {"writing/tokens_per_second": speed})
+            seconds, tokens = time.monotonic() - began, sum(sample.completion_tokens for sample in samples)
+            pace.seconds, pace.tokens = pace.seconds + seconds, pace.tokens + tokens
+            observer.metrics(len(corpus), {"writing/tokens_per_second": tokens / max(seconds, 1e-9)})
             move(len(corpus) / whole)
-            if time.monotonic() - kept_at > SECONDS_BETWEEN_CHECKPOINTS:
-                keep(corpus, folder, observer, is_final=False)
-                kept_at = time.monotonic()
+            keeper.keep_in_time()
     except Stopped:
         keep(corpus, folder, observer, is_final=False)
         raise
     keep(corpus, folder, observer, is_final=True)
+    return pace
+
+
+class Keeper:
+    """Keeps a checkpoint of a corpus whenever the last one's cost is a small share of the time since."""
+
+    def __init__(self, corpus: Corpus, folder: Path, observer: Observer) -> None:
+        self.corpus, self.folder, self.observer = corpus, folder, observer
+        self.kept_at, self.cost_seconds = time.monotonic(), 0.0
+
+    def keep_in_time(self) -> None:
+        began = time.monotonic()
+        if began - self.kept_at < self.cost_seconds / SHARE_OF_KEEPING:
+            return
+        keep(self.corpus, self.folder, self.observer, is_final=False)
+        self.kept_at = time.monotonic()
+        self.cost_seconds = self.kept_at - began
 
 
 def _looking(observer: Observer, move: Callable[[float], None]) -> Callable[[int], None]:

@@ -3,8 +3,9 @@
 import json
 import random
 import shutil
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from core.report import Sizes
 from core.wire import Level, Progress, Stage
 from worker.training.checkpoints import newest
 from worker.training.generation import sequence
+from worker.training.generation.artifact import Tally
 from worker.training.generation.samples import Ask, Prompt, Sample
-from worker.training.generation.sequence import Written, batches, write_and_filter
+from worker.training.generation.sequence import Written, batches, check_kept, write_and_filter
 from worker.training.generation.writer import TransformersWriter
 from worker.training.observer import Stopped, StopReason
 
@@ -74,6 +76,9 @@ class Diary:
         self.checkpoints.append((step, folder))
         self._called()
 
+    def texts(self, texts: Path, kept: Path) -> None:
+        self._called()
+
     def stop_reason(self) -> StopReason | None:
         self._called()
         return "shutdown" if self.stop_at is not None and self.calls >= self.stop_at else None
@@ -101,11 +106,16 @@ def teacher(model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast) -
 
 
 def run(
-    writer: Any, folder: Path, diary: Diary | None = None, method: SequenceMethod = METHOD, prompts: Any = PROMPTS
+    writer: Any,
+    folder: Path,
+    diary: Diary | None = None,
+    method: SequenceMethod = METHOD,
+    prompts: Any = PROMPTS,
+    **more: Any,
 ) -> Written:
     diary = diary or Diary()
     shares: list[float] = []
-    written = write_and_filter(method, writer, prompts, folder, diary, provenance="teacher", move=shares.append)
+    written = write_and_filter(method, writer, prompts, folder, diary, provenance="teacher", move=shares.append, **more)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     return written
@@ -165,7 +175,7 @@ def test_stopped_it_keeps_a_checkpoint_from_which_another_machine_continues(
     diary = Diary(stop_at=25)
     with pytest.raises(Stopped):
         run(teacher, tmp_path / "first", diary)
-    ((step, folder),) = diary.checkpoints
+    step, folder = diary.checkpoints[-1]
     assert 0 < step < 18
     shutil.copytree(folder, tmp_path / "second" / f"checkpoint-{step}")
     counting, second = Counting(teacher), Diary()
@@ -192,19 +202,27 @@ def test_a_damaged_checkpoint_is_left_out_with_an_event(
 def test_checkpoints_are_kept_while_writing_and_only_the_newest_two_stay(
     teacher: TransformersWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sequence, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(sequence, "SHARE_OF_KEEPING", 1e9)
     diary = Diary()
     run(teacher, tmp_path, diary)
     assert [step for step, _ in diary.checkpoints] == [4, 8, 12, 16, 18, 18]
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-16", "checkpoint-18"]
 
 
+def test_keeping_takes_a_small_share_of_the_time(
+    teacher: TransformersWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "SHARE_OF_KEEPING", 1e-9)
+    diary = Diary()
+    run(teacher, tmp_path, diary)
+    assert [step for step, _ in diary.checkpoints] == [4, 18]
+
+
 def test_other_filters_write_nothing_again(teacher: TransformersWriter, tmp_path: Path) -> None:
     run(teacher, tmp_path)
     counting = Counting(teacher)
     other = METHOD.model_copy(update={"filters": METHOD.filters.model_copy(update={"max_tokens": 1})})
-    with pytest.raises(NothingKept, match="longer than max_tokens"):
-        run(counting, tmp_path, method=other)
+    assert run(counting, tmp_path, method=other).tally.reasons["too_long"] > 0
     assert counting.asked == []
 
 
@@ -217,9 +235,16 @@ def test_other_prompts_are_another_plan(teacher: TransformersWriter, tmp_path: P
 
 def test_nothing_kept_says_why_and_leaves_the_texts(teacher: TransformersWriter, tmp_path: Path) -> None:
     method = METHOD.model_copy(update={"filters": METHOD.filters.model_copy(update={"min_tokens": 100})})
+    written = run(teacher, tmp_path, method=method)
     with pytest.raises(NothingKept, match="of 18 samples none is left to learn from: 18 shorter than min_tokens"):
-        run(teacher, tmp_path, method=method)
-    assert len((tmp_path / "texts.jsonl").read_text(encoding="utf-8").splitlines()) == 18
+        check_kept(written.tally)
+    assert len(written.texts.read_text(encoding="utf-8").splitlines()) == 18
+
+
+def test_without_a_text_to_measure_with_the_kept_ones_are_named() -> None:
+    with pytest.raises(DatasetUnusable, match="3 texts are kept, none of them of a held-out prompt"):
+        check_kept(Tally(samples=5, kept=3, parts=Counter(train=3), reasons=Counter(empty=2)))
+    check_kept(Tally(samples=5, kept=5, parts=Counter(train=3, validation=2)))
 
 
 def test_a_verifier_without_answers_is_refused_before_anything_is_written(
@@ -238,9 +263,23 @@ def test_conversations_become_conversations(
     writer = TransformersWriter(model, chat_tokenizer, METHOD.generation, seed=1)
     asked = ({"role": "system", "content": "brief"}, {"role": "user", "content": "two?"})
     written = run(writer, tmp_path, prompts=[Prompt(0, messages=asked), Prompt(1, messages=asked[1:])])
-    for row in pq.read_table(written.kept).to_pylist():
-        assert row["messages"][:-1] == list(asked[row["prompt_index"] :])
-        assert row["messages"][-1]["role"] == "assistant"
+    rows = pq.read_table(written.kept).to_pylist()
+    assert rows
+    for row in rows:
+        assert set(row) == {"messages", "split", "prompt_index", "sample_index"}
+        *given, answer = json.loads(row["messages"])
+        assert given == list(asked[row["prompt_index"] :])
+        assert answer["role"] == "assistant"
+
+
+def test_prompts_that_were_asked_as_messages_become_both(teacher: TransformersWriter, tmp_path: Path) -> None:
+    prompts = [Prompt(index, "two", part=part) for index, part in enumerate(("train", "test"))]
+    written = run(teacher, tmp_path, prompts=prompts, is_chat=True)
+    rows = pq.read_table(written.kept).to_pylist()
+    assert Counter(row["split"] for row in rows) == written.tally.parts == Counter(train=2, test=2)
+    for row in rows:
+        turns = [("user", "two"), ("assistant", row["completion"])]
+        assert [(turn["role"], turn["content"]) for turn in json.loads(row["messages"])] == turns
 
 
 def test_batches_hold_prompts_of_similar_length_the_longest_first(teacher: TransformersWriter) -> None:
@@ -248,3 +287,22 @@ def test_batches_hold_prompts_of_similar_length_the_longest_first(teacher: Trans
     flat = [length for batch in lengths for length in batch]
     assert flat == sorted(flat, reverse=True)
     assert [len(batch) for batch in lengths] == [4, 4, 4, 4, 2]
+
+
+def test_each_teachers_prompts_are_batched_apart(teacher: TransformersWriter, tmp_path: Path) -> None:
+    prompts = [replace(prompt, teacher="ab"[prompt.index % 2]) for prompt in PROMPTS]
+    found = [[ask.prompt.teacher for ask in batch] for batch in batches(teacher, prompts, 2, 4)]
+    assert [len(batch) for batch in found] == [4, 4, 2, 4, 4]
+    assert all(len(set(batch)) == 1 for batch in found)
+    written = run(teacher, tmp_path, prompts=prompts)
+    assert written.tally.teachers.total() == written.tally.kept
+    lines = [json.loads(line) for line in written.texts.read_text(encoding="utf-8").splitlines()]
+    assert [line["teacher"] for line in lines] == ["ab"[line["prompt_index"] % 2] for line in lines]
+
+
+def test_the_pace_is_that_of_this_attempt(teacher: TransformersWriter, tmp_path: Path) -> None:
+    first, second = run(teacher, tmp_path), run(teacher, tmp_path)
+    assert first.pace.tokens == first.tally.tokens
+    assert first.pace.tokens_per_second == pytest.approx(first.pace.tokens / first.pace.seconds)
+    assert second.tally == first.tally
+    assert second.pace.tokens_per_second is None
