@@ -174,7 +174,8 @@ class Dataset(Row):
     sha256: Mapped[str]
     examples: Mapped[int]
     columns: Mapped[list[Any]]
-    """`{"name", "type", "nulls", "values"}` of each column; `values`: value -> count where there are few."""
+    """`{"name", "type", "nulls", "values"}` of each column; `values`: value -> count where there are few, `not_chats`:
+    where it first holds something else than a chat."""
     content_key: Mapped[str]
     """The blob as it was uploaded."""
     examples_key: Mapped[str]
@@ -198,7 +199,7 @@ class Model(Row):
     """`uploaded` or `distilled`."""
     job_id: Mapped[str | None]
     task: Mapped[str | None]
-    """`text-classification`, or NULL for a bare encoder."""
+    """`text-classification`, `text-generation`, or NULL for a bare encoder."""
     architecture: Mapped[str]
     labels: Mapped[list[Any] | None]
     """The class names in the head's order."""

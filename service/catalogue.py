@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from core.errors import JobFailed, every_error
 from service.datasets.faults import DATASET_HINTS
-from service.jobs.checks import CHECK_HINTS
+from service.jobs.faults import CHECK_HINTS
 from service.models.faults import MODEL_HINTS
 from service.validation import HINTS
 

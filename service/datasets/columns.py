@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from core.chats import messages_of
 from service.datasets.faults import fault
 from service.datasets.records import Record, Value
 from service.problems import Fault
@@ -29,6 +30,8 @@ class Column:
     count: int = 0
     characters: int = 0
     values: Counter[Any] | None = field(default_factory=Counter)
+    not_chats: dict[str, Any] | None = None
+    """`{"line", "why"}` of the first value that is no chat."""
 
     def take(self, value: Value, kind: Kind, max_values: int) -> None:
         """Count one value that is not null, whose kind fits."""
@@ -44,6 +47,14 @@ class Column:
         self.values[value] += 1
         if len(self.values) > max_values:
             self.values = None
+
+    def judge_chat(self, value: Value, line: int) -> None:
+        """Remember the first value that is no chat: whoever names this column `messages` will be told."""
+        if self.not_chats is None:
+            try:
+                messages_of(value)
+            except (ValueError, RecursionError) as error:
+                self.not_chats = {"line": line, "why": str(error)[:MAX_VALUE_LENGTH]}
 
     def fits(self, kind: Kind) -> bool:
         return self.kind is None or self.kind == kind or {self.kind, kind} == {"integer", "number"}
@@ -68,6 +79,7 @@ class Column:
             "nulls": examples - self.count,
             "values": self._named_values(),
             "mean_characters": round(mean, 1) if mean is not None else None,
+            "not_chats": self.not_chats,
         }
 
     def _named_values(self) -> dict[str, int] | None:
@@ -123,6 +135,7 @@ class Profile:
             detail = f"this is {kind}, but the column is {column.kind} since line {column.first_line}"
             return fault("mixed_types", detail, line=line, column=column.name)
         column.take(value, kind, self.max_values)
+        column.judge_chat(value, line)
         return None
 
     def _narrow(self, name: str, cell: str) -> None:

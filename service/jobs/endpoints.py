@@ -64,6 +64,7 @@ def create_job(
     caller: CallerDep,
     settings: SettingsDep,
     queue: QueueDep,
+    blobs: BlobsDep,
     once: OnceDep,
     dry_run: Annotated[bool, Query(description="Check and estimate; store nothing.")] = False,
 ) -> Response:
@@ -71,7 +72,7 @@ def create_job(
     replayed = None if dry_run else once.earlier_answer(session)
     if replayed is not None:
         return replayed
-    checked = check(session, caller.owner, spec, hub=settings.hub, max_labels=settings.max_labels)
+    checked = check(session, caller.owner, spec, blobs, hub=settings.hub, max_labels=settings.max_labels)
     guess = estimate(session, checked)
     if dry_run:
         answer = DryRunOut(spec=checked.spec, estimate=guess, warnings=checked.warnings)

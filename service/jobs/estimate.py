@@ -20,7 +20,7 @@ from core.models import Models
 from core.spec import JobSpec
 from core.tables import Dataset, Job, Model
 from core.wire import Estimate
-from service.jobs.checks import Checked
+from service.jobs.checked import Checked
 
 ASSUMED_FLOPS_PER_SECOND = 50e9
 START_SECONDS = 8.0

@@ -26,7 +26,12 @@ VOCABULARIES = (
     {"spm.model"},
 )
 LAYER_KEYS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
-CLASSIFIER = "ForSequenceClassification"
+TASKS = {
+    "ForSequenceClassification": "text-classification",
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
+}
+"""What a model is for, by how its architecture's name ends."""
 # Some families share one layer's weights among all: their configs ask for many times what the file holds.
 MAX_CONFIG_OVER_WEIGHTS = 50
 
@@ -66,15 +71,20 @@ def examine(folder: Path) -> Facts:
     architectures = config.get("architectures")
     named = architectures[0] if isinstance(architectures, list) and architectures else config["model_type"]
     architecture = str(named)[:200]
-    is_classifier = architecture.endswith(CLASSIFIER)
+    task = task_of(architecture)
     return Facts(
         architecture=architecture,
-        task="text-classification" if is_classifier else None,
-        labels=_labels(config) if is_classifier else None,
+        task=task,
+        labels=_labels(config) if task == "text-classification" else None,
         layers=next((config[key] for key in LAYER_KEYS if type(config.get(key)) is int), None),
         parameters=weights.parameters,
         embedding_parameters=weights.embedding_parameters,
     )
+
+
+def task_of(architecture: str) -> str | None:
+    """Return what a model of this architecture is for; None for a bare body, and for what is not known."""
+    return next((task for ending, task in TASKS.items() if architecture.endswith(ending)), None)
 
 
 def _check_contents(folder: Path) -> None:

@@ -61,6 +61,37 @@ def model_files(labels: Sequence[str] | None = LABELS) -> dict[str, bytes]:
     }
 
 
+def tokenizer_json(words: Mapping[str, int]) -> bytes:
+    return json.dumps({"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": words}}).encode()
+
+
+WORDS = {"<|end|>": 0, "a": 1, "b": 2}
+
+
+def writer_files(words: Mapping[str, int] | None = None, *, template: bool = True) -> dict[str, bytes]:
+    """A causal language model's folder, as far as the service looks."""
+    named = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 6, "vocab_size": 30}
+    written = {"chat_template": "{{ messages }}"} if template else {}
+    return {
+        "config.json": json.dumps(named).encode(),
+        "model.safetensors": safetensors({"model.embed_tokens.weight": (30, 8), "lm_head.weight": (30, 8)}),
+        "tokenizer.json": tokenizer_json(WORDS if words is None else words),
+        "tokenizer_config.json": json.dumps(written).encode(),
+    }
+
+
+def upload_writer(http: httpx.Client, files: Mapping[str, bytes] | None = None) -> str:
+    name = f"w-{uuid4().hex[:12]}"
+    packed = {"file": ("model.zip", zipped(writer_files() if files is None else files))}
+    answer = http.post("/v1/models", files=packed, data={"name": name})
+    assert answer.status_code == 201, answer.text
+    return name
+
+
+def lines(*rows: Mapping[str, Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
 def zipped(files: Mapping[str, bytes]) -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:

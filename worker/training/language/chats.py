@@ -1,16 +1,12 @@
 """Chats as pieces of text, by a tokenizer's own template: which pieces the assistant wrote, and which were given."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from core.chats import Message
 from core.errors import ChatTemplateUnusable
-
-ROLES = ("system", "user", "assistant", "tool")
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -21,26 +17,6 @@ class Piece:
     is_learned: bool
     is_closed: bool = False
     """True where the end-of-text token follows, and is learned like the piece."""
-
-
-def messages_of(cell: Any) -> list[Message]:
-    """Return the messages of a cell: a list of {role, content}, as it is or as JSON.
-
-    Raises:
-        ValueError: it is something else, in words.
-    """
-    found = json.loads(cell) if isinstance(cell, str) else cell
-    if not isinstance(found, list) or not found:
-        raise ValueError("messages are no list of {role, content}")
-    checked = []
-    for place, message in enumerate(found):
-        role = message.get("role") if isinstance(message, dict) else None
-        if role not in ROLES:
-            raise ValueError(f"message {place + 1} has the role {role!r}; it may be {', '.join(ROLES)}")
-        if not isinstance(message.get("content"), str):
-            raise ValueError(f"message {place + 1} has no text in its content")
-        checked.append({"role": str(role), "content": message["content"]})
-    return checked
 
 
 def chat_pieces(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, name: str) -> list[Piece]:

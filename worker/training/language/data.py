@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.chats import Message, messages_of
 from core.errors import DatasetUnusable
 from core.spec import ColumnsSpec, DatasetSpec, Form
 from worker.training.data import READ_ROWS
-from worker.training.language.chats import Message, messages_of
 from worker.training.split import Parts, Rows, drawn, named
 
 

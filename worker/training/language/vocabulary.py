@@ -6,6 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from core.errors import TokenizersDiffer
+from core.vocabulary import difference
 from worker.training.language.scripts import Mask, Scripts, without
 
 
@@ -15,13 +16,9 @@ def check_same_tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedToken
     Raises:
         TokenizersDiffer: the two disagree; `name` is the teacher's.
     """
-    own, theirs = student.get_vocab(), teacher.get_vocab()
-    theirs_by_id = {place: token for token, place in theirs.items()}
-    for token, place in own.items():
-        if theirs.get(token, place) != place:
-            raise TokenizersDiffer(name, f"'{token}' has id {place}, and {theirs[token]} for the teacher")
-        if theirs_by_id.get(place, token) != token:
-            raise TokenizersDiffer(name, f"id {place} is '{token}', and '{theirs_by_id[place]}' for the teacher")
+    differs = difference(student.get_vocab(), teacher.get_vocab())
+    if differs is not None:
+        raise TokenizersDiffer(name, differs)
 
 
 def shared_vocabulary(sizes: Sequence[int]) -> int:
