@@ -21,6 +21,8 @@ Layer = Annotated[int, Field(strict=True, ge=0, le=1000)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
+
+
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Beta = Annotated[float, Field(strict=True, gt=0, lt=1)]
 

@@ -5,6 +5,7 @@ import binascii
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,17 @@ def _split(written: str) -> list[str]:
     return [part.strip() for part in written.split(",")]
 
 
+def _servers(written: str) -> str:
+    """`any`, `public`, `none`, or URLs; core/addresses reads them."""
+    if written in ("any", "public", "none"):
+        return written
+    for part in _split(written):
+        parts = urlsplit(part)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise ValueError("write any, public, none, or http and https URLs without user and query")
+    return written
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DISTILL_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -46,6 +58,10 @@ class Settings(BaseSettings):
     )
     port: int = Field(8000, ge=0, le=65535, description="Port that the service binds; 0 takes a free one.")
     hub: bool = Field(True, description="Whether org/name may be fetched from the model hub.")
+    endpoints: Annotated[str, AfterValidator(_servers)] | None = Field(
+        None,
+        description="Servers that may teach: any, public, none, or URLs that they begin with, separated by commas.",
+    )
     queues: str = Field("default", description="Queues that a worker serves, separated by commas.")
     bootstrap_key: SecretStr | None = Field(
         None,

@@ -2,26 +2,28 @@
 that trains from it."""
 
 from collections.abc import Collection, Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
     StringConstraints,
+    Tag,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from core.endpoints import EndpointSpec, EndpointTeacher
 from core.methods import (
     Count,
     Flag,
     Fraction,
     Frozen,
-    Layer,
     LogitsMethod,
     Method,
     NotEmpty,
@@ -29,11 +31,8 @@ from core.methods import (
     Positive,
     ShortText,
 )
-
-REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
-
-Scalar = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | bool | str | None
+from core.references import ModelReference, Name, Nameable
+from core.students import StudentSpec
 
 
 def not_available(what: str, instead: str) -> PydanticCustomError:
@@ -41,32 +40,6 @@ def not_available(what: str, instead: str) -> PydanticCustomError:
     return PydanticCustomError(
         "not_available", "{what} is not available yet. {instead}", {"what": what, "instead": instead}
     )
-
-
-def _no_dots(reference: str) -> str:
-    if ".." in reference:
-        raise PydanticCustomError("invalid_reference", "a reference is a name, an id or org/name, never a path")
-    return reference
-
-
-ModelReference = Annotated[str, StringConstraints(pattern=REFERENCE), AfterValidator(_no_dots)]
-Name = Annotated[str, StringConstraints(pattern=NAME), AfterValidator(_no_dots)]
-
-
-class Nameable(Frozen):
-    """A part of the spec that may be written as just its name: `"x"` means `{<name field>: "x"}`."""
-
-    name_field: ClassVar[str]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, written: Any) -> Any:
-        return {cls.name_field: written} if isinstance(written, str) else written
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        whole = handler(schema)
-        return {"anyOf": [{"type": "string", "pattern": REFERENCE}, whole]} if handler.mode == "validation" else whole
 
 
 class FinetuneSpec(Frozen):
@@ -84,19 +57,25 @@ class TeacherSpec(Nameable):
     weight: Positive = 1.0
     finetune: FinetuneSpec | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _endpoint_later(cls, written: Any) -> Any:
-        if isinstance(written, dict) and written.get("endpoint") is not None:
-            raise not_available("A teacher behind an endpoint", "Upload the teacher's weights to POST /v1/models.")
-        return written
+
+def _kind_of(written: Any) -> str:
+    has_endpoint = isinstance(written, dict) and written.get("endpoint") is not None
+    return "black_box" if has_endpoint or isinstance(written, EndpointTeacher) else "with_weights"
+
+
+Teacher = Annotated[
+    Annotated[TeacherSpec, Tag("with_weights")] | Annotated[EndpointTeacher, Tag("black_box")],
+    Discriminator(_kind_of),
+]
 
 
 def _as_list(written: Any) -> Any:
     return written if isinstance(written, (list, tuple)) else [written]
 
 
-def _one_or_many(teachers: tuple[TeacherSpec, ...]) -> TeacherSpec | tuple[TeacherSpec, ...]:
+def _one_or_many(
+    teachers: tuple[TeacherSpec | EndpointTeacher, ...],
+) -> TeacherSpec | EndpointTeacher | tuple[TeacherSpec | EndpointTeacher, ...]:
     return teachers[0] if len(teachers) == 1 else teachers
 
 
@@ -109,92 +88,13 @@ class _OneOrMany:
 
 
 Teachers = Annotated[
-    tuple[TeacherSpec, ...],
+    tuple[Teacher, ...],
     Field(max_length=8),
     NotEmpty(),
     BeforeValidator(_as_list),
     PlainSerializer(_one_or_many, when_used="json"),
     _OneOrMany(),
 ]
-
-
-class FromTeacherSpec(Frozen):
-    """A student made of copies of the teacher's layers, as DistilBERT is (Sanh et al. 2019, arXiv:1910.01108, 3)."""
-
-    layers: Annotated[tuple[Layer, ...], Field(max_length=200), NotEmpty()]
-
-
-class LoraSpec(Frozen):
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685), merged into the weights at export."""
-
-    r: Annotated[Count, Field(le=1024)] = 8
-    alpha: Positive = 16.0
-    dropout: Annotated[NotNegative, Field(lt=1)] = 0.0
-    target_modules: Annotated[tuple[ShortText, ...], Field(max_length=64), NotEmpty()] | None = None
-
-
-ConfigKey = Literal[
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "embedding_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "intermediate_size",
-    "max_position_embeddings",
-    "hidden_act",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "layer_norm_eps",
-    "rms_norm_eps",
-    "rope_theta",
-    "type_vocab_size",
-    "initializer_range",
-    "tie_word_embeddings",
-    "dim",
-    "n_layers",
-    "n_heads",
-    "hidden_dim",
-    "dropout",
-    "attention_dropout",
-    "seq_classif_dropout",
-    "sinusoidal_pos_embds",
-    "n_embd",
-    "n_layer",
-    "n_head",
-    "n_inner",
-    "n_positions",
-    "activation_function",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attn_pdrop",
-]
-
-
-class StudentSpec(Nameable):
-    """Where the student's first weights come from: exactly one of `model`, `from_teacher`, `config`."""
-
-    name_field = "model"
-
-    model: ModelReference | None = None
-    revision: ShortText | None = None
-    from_teacher: FromTeacherSpec | None = None
-    config: dict[ConfigKey, Scalar] | None = Field(
-        None, description="A transformers config for random weights; the first teacher's tokenizer is used."
-    )
-    trainable: Literal["all", "head"] | Annotated[tuple[ShortText, ...], Field(max_length=64), NotEmpty()] = "all"
-    lora: LoraSpec | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if sum(source is not None for source in (self.model, self.from_teacher, self.config)) != 1:
-            raise PydanticCustomError("student_source", "a student names exactly one of model, from_teacher, config")
-        if self.config is not None and not isinstance(self.config.get("model_type"), str):
-            raise PydanticCustomError("student_source", "config needs a model_type, such as 'bert'")
-        return self
 
 
 Form = Literal["messages", "prompt", "text"]
@@ -321,6 +221,11 @@ def _built_method(written: Any) -> Any:
     return {"type": "logits", **written} if isinstance(written, dict) else written
 
 
+def _black_box(place: str, lack: str) -> PydanticCustomError:
+    why = f"a teacher behind an endpoint {lack}"
+    return PydanticCustomError("black_box_teacher", "{place}: {why}", {"place": place, "why": why})
+
+
 class JobSpec(Frozen):
     """A distillation job. `teacher`, `student` and `dataset` are required; all else has a default."""
 
@@ -347,6 +252,18 @@ class JobSpec(Frozen):
             raise PydanticCustomError("wrong_for_task", "{place}: {why}", {"place": ".".join(place), "why": why})
         return self
 
+    @model_validator(mode="after")
+    def _fits_its_teacher(self) -> Self:
+        if self.endpoint is None:
+            return self
+        if len(self.teacher) > 1:
+            raise not_available("An endpoint among several teachers", "Name one endpoint, or teachers with weights.")
+        if self.method.type != "sequence":
+            raise _black_box("method.type", "has no logits to show")
+        if self.student.model is None:
+            raise _black_box("student", "has no layers and no tokenizer to give")
+        return self
+
     def misfits(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield each part that the task knows no meaning for, and why; nothing while the task is undecided."""
         hidden = self.method.type == "logits" and self.method.hidden is not None
@@ -365,6 +282,16 @@ class JobSpec(Frozen):
                 yield ("method", "top_k"), "a classifier's logits are few: all of them are kept"
             if self.training.train_on_prompt:
                 yield ("training", "train_on_prompt"), "a classifier reads no prompt"
+
+    @property
+    def endpoint(self) -> EndpointSpec | None:
+        """The endpoint of a job whose teacher is a black box."""
+        return next((one.endpoint for one in self.teacher if isinstance(one, EndpointTeacher)), None)
+
+    @property
+    def teacher_models(self) -> tuple[TeacherSpec, ...]:
+        """The teachers whose weights are read; none of them is behind an endpoint."""
+        return tuple(one for one in self.teacher if isinstance(one, TeacherSpec))
 
     @property
     def logits_method(self) -> LogitsMethod:

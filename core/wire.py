@@ -41,6 +41,8 @@ class Estimate(Wire):
     seconds: float
     peak_memory_bytes: int
     disk_bytes: int
+    cost: float | None = None
+    """What a teacher behind an endpoint costs at most, in the currency of its prices; None without prices."""
 
 
 Stage = Literal["loading", "teaching", "training", "evaluating", "exporting", "uploading"]

@@ -1,6 +1,5 @@
 """Who asks: a key's owner, or the local user where no key exists and only this machine can reach us."""
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -9,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import api_keys
+from core.addresses import is_loopback
 from core.api_keys import ALL_SCOPES
 from core.database import Database
 from service.errors import Forbidden, Unauthorized, WrongHost
@@ -57,17 +57,6 @@ class Authentication:
         if not self._has_keys and self.is_local:
             return LOCAL
         raise Unauthorized("the API key is unknown, revoked or expired" if secret else "this needs an API key")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address or host name."""
-    host = host.strip("[]").lower()
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _require_scope(caller: Caller, method: str, path: str) -> None:

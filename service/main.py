@@ -11,11 +11,11 @@ import structlog
 import uvicorn
 
 from core import api_keys
+from core.addresses import is_loopback
 from core.database import Database
 from core.settings import Settings
 from migrations.revisions import DatabaseBehind, require_newest
 from service.app import create_app
-from service.auth import is_loopback
 from service.deps import Service
 
 ADMIN = "admin"

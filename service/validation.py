@@ -25,9 +25,14 @@ OWN_CODES = frozenset(
         "json_schema_missing",
         "label_filter",
         "invalid_secret",
+        "invalid_base_url",
+        "budget_without_price",
+        "black_box_teacher",
         "wrong_for_task",
     }
 )
+OF_THE_WHOLE = frozenset({"wrong_for_task", "black_box_teacher"})
+"""Found when the whole spec is looked at; they bring the place along."""
 HINTS = {
     "unknown_field": "Remove it, or correct its spelling; GET /docs shows every field.",
     "missing_field": "It is required.",
@@ -42,6 +47,11 @@ HINTS = {
     "invalid_pattern": "Write it in the syntax of Rust's regex crate: no look-around, no backreferences.",
     "json_schema_missing": "Give json_schema with type json_schema, and with no other.",
     "invalid_secret": "Send the value as the vendor shows it, without spaces or line breaks.",
+    "invalid_base_url": "Write it like https://api.example.com/v1.",
+    "budget_without_price": "Give price_per_million_prompt_tokens and price_per_million_completion_tokens.",
+    "black_box_teacher": (
+        'Use "method": {"type": "sequence"} and name the student\'s model, or upload the teacher\'s weights.'
+    ),
     "label_filter": "Write label=key:value.",
     "wrong_for_task": "Leave it out, or name another task.",
 }
@@ -59,7 +69,12 @@ def _fault(found: ErrorDetails, body: Any) -> Fault:
     place, *parts = found["loc"] or ("body",)
     kind = found["type"]
     code = CODES.get(kind) or (kind if kind in OWN_CODES else "invalid_value")
-    where = _present(parts, body, is_missing=kind == "missing") if place == "body" else [place, *parts]
+    if kind in OF_THE_WHOLE:
+        where = found["ctx"]["place"].split(".")
+    elif place == "body":
+        where = _present(parts, body, is_missing=kind == "missing")
+    else:
+        where = [place, *parts]
     return Fault(pointer=pointer_of(where), detail=_detail(found, code), code=code, hint=HINTS[code])
 
 

@@ -87,7 +87,7 @@ def _train(
     dataset, spec = gathered.dataset(spec)
     teachers = tuple(
         gathered.model(f"teacher-{place}", teacher.model, teacher.revision)
-        for place, teacher in enumerate(spec.teacher)
+        for place, teacher in enumerate(spec.teacher_models)
     )
     student = None
     if spec.student.model is not None:

@@ -34,6 +34,6 @@ class Checked:
 
     def known_teachers(self) -> Iterator[tuple[list[Part], TeacherSpec, Model]]:
         """Yield the teachers whose rows are there, and where each stands in the body."""
-        for place, (teacher, model) in enumerate(zip(self.spec.teacher, self.teachers, strict=True)):
+        for place, (teacher, model) in enumerate(zip(self.spec.teacher_models, self.teachers, strict=True)):
             if model is not None:
                 yield self.place_of_teacher(place), teacher, model

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.addresses import reach_of
 from core.blobs import Blobs
 from core.datasets import Datasets
 from core.errors import DatasetNotFound, ModelNameTaken, ModelNotFound
 from core.lifecycle import ACTIVE
 from core.models import Models
+from core.settings import Settings
 from core.spec import JobSpec, Task
 from core.tables import Job, Model
 from service.errors import InvalidRequest
+from service.jobs.black_box import endpoint_faults, endpoint_warnings
 from service.jobs.checked import Checked
 from service.jobs.classifying import classifying_faults
 from service.jobs.faults import Part, fault
@@ -22,12 +25,14 @@ from service.problems import Fault
 from service.validation import HINTS
 
 
-def check(session: Session, owner: str, spec: JobSpec, blobs: Blobs, *, hub: bool, max_labels: int) -> Checked:
+def check(session: Session, owner: str, spec: JobSpec, blobs: Blobs, settings: Settings) -> Checked:
     """Return the checked spec. Raises InvalidRequest with every fault."""
     checked = Checked(spec)
-    faults = [*_Checks(session, owner, checked, blobs, hub, max_labels).faults()]
+    faults = [*_Checks(session, owner, checked, blobs, settings.hub, settings.max_labels).faults()]
+    faults += endpoint_faults(session, owner, spec, reach_of(settings))
     if faults:
         raise InvalidRequest(faults)
+    checked.warnings += endpoint_warnings(spec)
     return checked
 
 
@@ -43,7 +48,7 @@ def decided_task(checked: Checked) -> Task:
     is_labelled = columns.text in present and columns.label in present
     if form in ("messages", "prompt") and not is_labelled:
         return "text-generation"
-    teacher = checked.teachers[0]
+    teacher = next(iter(checked.teachers), None)
     writes = teacher is not None and teacher.task == "text-generation"
     return "text-generation" if writes and not is_labelled else "text-classification"
 
@@ -88,7 +93,7 @@ class _Checks:
 
     def _models(self) -> Iterator[Fault]:
         spec = self.checked.spec
-        for place, teacher in enumerate(spec.teacher):
+        for place, teacher in enumerate(spec.teacher_models):
             model, faults = self._model(teacher.model, [*self.checked.place_of_teacher(place), "model"])
             self.checked.teachers.append(model)
             yield from faults
@@ -112,7 +117,7 @@ class _Checks:
 
     def _layers(self) -> Iterator[Fault]:
         source = self.checked.spec.student.from_teacher
-        teacher = self.checked.teachers[0]
+        teacher = next(iter(self.checked.teachers), None)
         if source is None or teacher is None or teacher.layers is None:
             return
         for place, layer in enumerate(source.layers):

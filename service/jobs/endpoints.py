@@ -72,7 +72,7 @@ def create_job(
     replayed = None if dry_run else once.earlier_answer(session)
     if replayed is not None:
         return replayed
-    checked = check(session, caller.owner, spec, blobs, hub=settings.hub, max_labels=settings.max_labels)
+    checked = check(session, caller.owner, spec, blobs, settings)
     guess = estimate(session, checked)
     if dry_run:
         answer = DryRunOut(spec=checked.spec, estimate=guess, warnings=checked.warnings)

@@ -20,6 +20,7 @@ from core.models import Models
 from core.spec import JobSpec
 from core.tables import Dataset, Job, Model
 from core.wire import Estimate
+from service.jobs.black_box import cost_at_most
 from service.jobs.checked import Checked
 
 ASSUMED_FLOPS_PER_SECOND = 50e9
@@ -48,18 +49,20 @@ class Size:
 def estimate(session: Session, checked: Checked) -> Estimate:
     spec = checked.spec
     teachers = [_size_of(model) for model in checked.teachers]
-    student = _student_size(spec, checked.teachers[0], checked.student)
+    student = _student_size(spec, next(iter(checked.teachers), None), checked.student)
     work = _flops(spec, checked.dataset, teachers, student)
     seconds = START_SECONDS + work / _measured_speed(session)
     tokens = spec.training.batch_size * _tokens(spec, checked.dataset)
     # Activations of one step: about 16 values per token for each of the square root of the body's parameters.
     activations = int(16 * BYTES_PER_WEIGHT * tokens * student.body**0.5)
-    resident = BYTES_PER_WEIGHT * max(size.total for size in teachers) + BYTES_PER_TRAINED_WEIGHT * student.total
+    largest = max((size.total for size in teachers), default=0)
+    resident = BYTES_PER_WEIGHT * largest + BYTES_PER_TRAINED_WEIGHT * student.total
     disk = BYTES_PER_WEIGHT * sum(size.total for size in teachers) + 3 * 3 * BYTES_PER_WEIGHT * student.total
     return Estimate(
         seconds=round(min(seconds, spec.resources.max_minutes * 60), 1),
         peak_memory_bytes=PROCESS_BYTES + resident + activations,
         disk_bytes=disk,
+        cost=cost_at_most(spec, _examples(spec, checked.dataset), _prompt_tokens(spec, checked.dataset)),
     )
 
 
@@ -72,7 +75,7 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
     trainings = 2 if spec.evaluation.baseline else 1
     total = trainings * 6.0 * student.body * tokens * steps * per_step
     labelled = _labelled(spec, dataset)
-    for teacher, size in zip(spec.teacher, teachers, strict=True):
+    for teacher, size in zip(spec.teacher_models, teachers, strict=True):
         total += 2.0 * size.body * tokens * examples
         if teacher.finetune is not None:
             total += 6.0 * size.body * tokens * labelled * teacher.finetune.epochs
@@ -90,7 +93,7 @@ def _measured_speed(session: Session) -> float:
 def _speed_of(session: Session, job: Job) -> float | None:
     spec = JobSpec.model_validate(job.spec)
     models = Models(session, job.owner)
-    teachers = [models.find(teacher.model) for teacher in spec.teacher]
+    teachers = [models.find(teacher.model) for teacher in spec.teacher_models]
     try:
         dataset = Datasets(session, job.owner).get(spec.dataset.id)
     except DatasetNotFound:
@@ -98,7 +101,7 @@ def _speed_of(session: Session, job: Job) -> float | None:
     if None in teachers:
         return None
     given = models.find(spec.student.model) if spec.student.model else None
-    student = _student_size(spec, teachers[0], given)
+    student = _student_size(spec, next(iter(teachers), None), given)
     work = _flops(spec, dataset, [_size_of(teacher) for teacher in teachers], student)
     return work / (job.seconds_run - START_SECONDS) or None
 
@@ -150,6 +153,13 @@ def _tokens(spec: JobSpec, dataset: Dataset | None) -> float:
     mean = column.get("mean_characters") if column else None
     tokens = 2 + (mean or 100) / CHARACTERS_PER_TOKEN
     return float(min(spec.training.max_length, tokens))
+
+
+def _prompt_tokens(spec: JobSpec, dataset: Dataset | None) -> float:
+    columns = spec.dataset.columns
+    form = columns.form_of([column["name"] for column in dataset.columns] if dataset is not None else [])
+    column = _column(dataset, getattr(columns, form)) if form is not None else None
+    return ((column.get("mean_characters") if column else None) or 100) / CHARACTERS_PER_TOKEN
 
 
 def _column(dataset: Dataset | None, name: str) -> dict[str, float] | None:

@@ -22,6 +22,7 @@ CHECK_HINTS = {
     "nothing_held_out": "Give dataset.test or dataset.validation a share.",
     "too_few_examples": "Upload more such examples, or lower dataset.validation and dataset.test.",
     "unknown_part": "The split column may say train, validation or test.",
+    "budget_too_small": "Raise the budget, or lower method.generation.max_new_tokens.",
     "no_such_layer": "Name layers that the teacher has.",
 }
 PARTS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test"})

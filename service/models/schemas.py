@@ -7,7 +7,7 @@ from fastapi import UploadFile
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from core.spec import Name
+from core.references import Name
 from core.tables import Model
 
 

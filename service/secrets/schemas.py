@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from core.spec import Name
+from core.references import Name
 from core.tables import Secret
 
 MOST_CHARACTERS = 4096

@@ -113,7 +113,6 @@ def test_one_teacher_is_written_bare_and_two_as_a_list() -> None:
     "written",
     [
         {"task": "image-classification"},
-        {"teacher": {"endpoint": {"base_url": "x", "model": "y", "secret": "z"}}},
         {"method": {"type": "sequence"}},
         {"method": {"type": "on_policy"}},
         {"output": {"formats": ["gguf"]}},
@@ -146,7 +145,7 @@ def test_what_is_not_built_is_said_and_not_ignored(written: dict[str, Any]) -> N
         ({"training": {"epochs": 1e9}}, ("training", "epochs")),
         ({"training": {"seed": -1}}, ("training", "seed")),
         ({"evaluation": {"baseline": "yes"}}, ("evaluation", "baseline")),
-        ({"teacher": {"model": "t", "weight": 0}}, ("teacher", 0, "weight")),
+        ({"teacher": {"model": "t", "weight": 0}}, ("teacher", 0, "with_weights", "weight")),
         ({"teacher": []}, ("teacher",)),
         ({"teacher": ["t"] * 9}, ("teacher",)),
         ({"temperature": 2.0}, ("temperature",)),

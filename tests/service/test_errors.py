@@ -84,6 +84,7 @@ def test_a_body_that_is_too_large_is_413_at_once(http: httpx.Client) -> None:
 
 
 PLAIN = {"teacher": "t", "student": "s", "dataset": "ds_1"}
+BLACK_BOX = {"base_url": "http://x", "model": "y"}
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"temperature": 2}, "/temperature", "unknown_field"),
     ({"teacher": {"model": "t", "wieght": 1}}, "/teacher/wieght", "unknown_field"),
@@ -91,7 +92,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"teacher": [{"model": "a"}, {"model": "b", "weight": 0}]}, "/teacher/1/weight", "invalid_value"),
     ({"teacher": {}}, "/teacher/model", "missing_field"),
     ({"teacher": []}, "/teacher", "invalid_value"),
-    ({"teacher": {"endpoint": {"base_url": "http://x"}}}, "/teacher", "not_available"),
+    ({"teacher": {"endpoint": {"base_url": "http://x"}}}, "/teacher/endpoint/model", "missing_field"),
+    ({"teacher": {"endpoint": {"base_url": "x", "model": "y"}}}, "/teacher/endpoint/base_url", "invalid_base_url"),
+    ({"teacher": {"endpoint": BLACK_BOX, "finetune": {}}}, "/teacher/finetune", "unknown_field"),
+    ({"teacher": {"endpoint": BLACK_BOX}}, "/method/type", "black_box_teacher"),
     ({"student": {}}, "/student", "student_source"),
     ({"student": {"model": "a", "config": {"model_type": "bert"}}}, "/student", "student_source"),
     ({"student": {"from_teacher": {"layers": [-1]}}}, "/student/from_teacher/layers/0", "invalid_value"),

@@ -90,7 +90,7 @@ def _teacher_qualities(
     whole = quality(held_out.teacher, held_out, sum(p for p, _ in sizes), sum(b for _, b in sizes), together(speeds))
     if len(members) == 1:
         return whole, {}
-    names = unique_names([teacher.model for teacher in desk.spec.teacher])
+    names = unique_names([teacher.model for teacher in desk.spec.teacher_models])
     each = {
         name: quality(np.asarray(member[held_out.rows]), held_out, parameters, bytes_, speed)
         for name, member, (parameters, bytes_), speed in zip(names, members, sizes, speeds, strict=True)

@@ -23,7 +23,7 @@ def model_card(spec: JobSpec, report: ClassificationReport) -> str:
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["knowledge-distillation", "text-classification"],
-        base_model=[teacher.model for teacher in spec.teacher],
+        base_model=[teacher.model for teacher in spec.teacher_models],
         model_name=spec.output.model or spec.name or "distilled-student",
         eval_results=_results(spec, report),
     )

@@ -28,7 +28,7 @@ class Desk:
 
     @property
     def weights(self) -> list[float]:
-        return [teacher.weight for teacher in self.spec.teacher]
+        return [teacher.weight for teacher in self.spec.teacher_models]
 
     def stage(self, stage: Stage) -> None:
         """Begin a stage, unless the job is to stop."""
@@ -47,7 +47,7 @@ class Desk:
     ) -> None:
         """Lay out the legs of the job with their work."""
         settings = self.spec.training
-        for number, (wanted, model) in enumerate(zip(self.spec.teacher, teachers, strict=True)):
+        for number, (wanted, model) in enumerate(zip(self.spec.teacher_models, teachers, strict=True)):
             if wanted.finetune is not None:
                 steps = steps_of(finetune_settings(self.spec, number), len(examples.labelled_train))
                 self.journey.plan(
@@ -68,7 +68,7 @@ class Desk:
 
 def finetune_settings(spec: JobSpec, number: int) -> TrainingSpec:
     """Return the job's training settings, with the epochs and learning rate for fine-tuning teacher `number`."""
-    finetune = spec.teacher[number].finetune
+    finetune = spec.teacher_models[number].finetune
     if finetune is None:
         raise ValueError(f"teacher {number} is not to be fine-tuned")
     return spec.training.model_copy(

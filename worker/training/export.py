@@ -59,10 +59,10 @@ def export(
 
 def finetuned_of(desk: Desk, teachers: Sequence[Loaded]) -> dict[str, Loaded]:
     """Return the teachers that this job trained, by their folder in the export: `teacher`, `teacher-N` of several."""
-    several = len(desk.spec.teacher) > 1
+    several = len(desk.spec.teacher_models) > 1
     return {
         f"teacher-{place + 1}" if several else "teacher": teacher
-        for place, (spec, teacher) in enumerate(zip(desk.spec.teacher, teachers, strict=True))
+        for place, (spec, teacher) in enumerate(zip(desk.spec.teacher_models, teachers, strict=True))
         if spec.finetune is not None
     }
 

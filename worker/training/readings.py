@@ -31,7 +31,7 @@ class Readings:
         self.student = self._encoded(student.tokenizer, student.model)
         self.teachers = [
             self._encoded(_needed(teacher.tokenizer, spec.model), teacher.model)
-            for teacher, spec in zip(classroom.teachers, desk.spec.teacher, strict=True)
+            for teacher, spec in zip(classroom.teachers, desk.spec.teacher_models, strict=True)
         ]
 
     def _encoded(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Encoded:

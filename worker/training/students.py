@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from core.errors import JobFailed, StudentUnusable
-from core.spec import LoraSpec, StudentSpec
+from core.students import LoraSpec, StudentSpec
 from worker.training.labels import permutation_to
 from worker.training.models import (
     Loaded,

@@ -37,7 +37,7 @@ def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples) -> Clas
     seed = spec.training.seed
     teachers: list[Loaded] = []
     classes: list[str] | None = None
-    for wanted, folder in zip(spec.teacher, folders, strict=True):
+    for wanted, folder in zip(spec.teacher_models, folders, strict=True):
         loaded = load(folder, wanted.model, seed)
         if loaded.tokenizer is None:
             raise ModelUnreadable(wanted.model, "its folder has no tokenizer")
@@ -54,7 +54,7 @@ def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples) -> Clas
     return Classroom(
         [
             _with_classes(loaded, wanted, folder, order, seed)
-            for loaded, wanted, folder in zip(teachers, spec.teacher, folders, strict=True)
+            for loaded, wanted, folder in zip(teachers, spec.teacher_models, folders, strict=True)
         ],
         order,
         recoded(examples, order),

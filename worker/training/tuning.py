@@ -15,7 +15,7 @@ from worker.training.teaching import Classroom
 def finetune(desk: Desk, readings: Readings, classroom: Classroom) -> Classroom:
     """Train the teachers that ask for it on the labelled examples, each as a phase of its own."""
     teachers = [
-        _finetuned(desk, readings, loaded, number) if desk.spec.teacher[number].finetune else loaded
+        _finetuned(desk, readings, loaded, number) if desk.spec.teacher_models[number].finetune else loaded
         for number, loaded in enumerate(classroom.teachers)
     ]
     return Classroom(teachers, classroom.classes, classroom.codes)

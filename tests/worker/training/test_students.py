@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, DistilBertConfig
 
 from core.errors import StudentUnusable
-from core.spec import StudentSpec
+from core.students import StudentSpec
 from tests.worker.training.conftest import TINY, Lab, Notebook, classifier
 from worker.training.models import Loaded, from_config, load, parameter_count
 from worker.training.students import Student, build, mark_trainable

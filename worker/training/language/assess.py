@@ -37,7 +37,7 @@ def assess_writers(
     models: dict[str, PreTrainedModel] = {"student_before": student.model, "student_after": trained.model}
     if baseline is not None:
         models["baseline"] = baseline.model
-    members = unique_names([teacher.model for teacher in desk.spec.teacher])
+    members = unique_names([teacher.model for teacher in desk.spec.teacher_models])
     theirs = dict(zip(members, [teacher.model for teacher in teachers], strict=True))
     measured = _tallies(desk, readings, lectures, {**models, **(_marked(theirs) if len(theirs) > 1 else {})})
     written = {name: _written(desk, readings, model, student.tokenizer) for name, model in models.items()}

@@ -210,7 +210,7 @@ def measure_of(desk: Desk, readings: WritingReadings, aim: WritingAim, lectures:
 def finetuned(desk: Desk, readings: WritingReadings, teachers: Sequence[Loaded]) -> list[Loaded]:
     """Train the teachers that ask for it on the completions, each as a phase of its own."""
     return [
-        _finetuned(desk, readings, loaded, number) if desk.spec.teacher[number].finetune else loaded
+        _finetuned(desk, readings, loaded, number) if desk.spec.teacher_models[number].finetune else loaded
         for number, loaded in enumerate(teachers)
     ]
 

@@ -44,7 +44,9 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
 
     desk.stage("loading")
     writings = data.read(inputs.dataset, spec.dataset, spec.training.seed)
-    teachers = [load_writer(folder, one.model) for folder, one in zip(inputs.teachers, spec.teacher, strict=True)]
+    teachers = [
+        load_writer(folder, one.model) for folder, one in zip(inputs.teachers, spec.teacher_models, strict=True)
+    ]
     student = build_writer(spec.student, inputs.student, teachers[0], spec.training.seed)
     readings = WritingReadings(desk, writings, teachers, student)
     readings.announce()
@@ -89,7 +91,7 @@ def _plan(desk: Desk, readings: WritingReadings, teachers: list[Loaded], student
     """Lay out the legs of the job with their work, so that progress has a total from the start."""
     settings, examples = desk.spec.training, len(readings.parts.train)
     every_teacher = sum(weight_of(teacher.model) for teacher in teachers)
-    for number, (wanted, teacher) in enumerate(zip(desk.spec.teacher, teachers, strict=True)):
+    for number, (wanted, teacher) in enumerate(zip(desk.spec.teacher_models, teachers, strict=True)):
         if wanted.finetune is not None:
             steps = steps_of(finetune_settings(desk.spec, number), examples)
             work = TRAIN_COST * weight_of(teacher.model) * steps * settings.batch_size

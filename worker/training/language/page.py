@@ -87,7 +87,7 @@ def writing_card(spec: JobSpec, report: GenerationReport) -> str:
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["knowledge-distillation", "text-generation"],
-        base_model=[teacher.model for teacher in spec.teacher],
+        base_model=[teacher.model for teacher in spec.teacher_models],
         model_name=spec.output.model or spec.name or "distilled-student",
         eval_results=[
             EvalResult(

@@ -28,7 +28,7 @@ class WritingReadings:
     def __init__(self, desk: Desk, writings: Writings, teachers: Sequence[Loaded], student: Student) -> None:
         self.desk, self.writings = desk, writings
         self._kept: dict[tuple[str, int], Scripts] = {}
-        names = [teacher.model for teacher in desk.spec.teacher]
+        names = [teacher.model for teacher in desk.spec.teacher_models]
         for teacher, name in zip(teachers, names, strict=True):
             check_same_tokens(student.tokenizer, required(teacher.tokenizer), name)
         own = self._written(student.tokenizer, student.model, "the student")

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.errors import StudentUnusable
-from core.spec import LoraSpec, StudentSpec
+from core.students import LoraSpec, StudentSpec
 from worker.training.language.models import check_head, fresh_writer, load_writer
 from worker.training.models import Loaded
 from worker.training.students import Student, built, mark_trainable, of_layers, required, with_lora

@@ -1,0 +1,93 @@
+"""A teacher behind an endpoint: a server that speaks OpenAI's protocol, and what may be spent on it."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from core.methods import Count, Fraction, Frozen, NotNegative, Positive, ShortText
+from core.references import Name
+
+_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+TOKENS_OF_PRICE = 1_000_000
+
+
+def canonical_url(written: str) -> str:
+    """Return a URL as browsers understand it: a host in decimal, octal or look-alike digits becomes the address it is.
+
+    Raises:
+        ValueError: it is no http or https URL, or has a part that a server's address has not.
+    """
+    try:
+        url = _URL.validate_python(written)
+    except ValidationError:
+        raise ValueError("it is no http or https URL") from None
+    if url.username is not None or url.password is not None:
+        raise ValueError("it holds a user or password; POST /v1/secrets is the place for what opens a server")
+    if url.query is not None or url.fragment is not None:
+        raise ValueError("it ends in a query or fragment")
+    return str(url).rstrip("/")
+
+
+def _base_url(written: str) -> str:
+    try:
+        return canonical_url(written)
+    except ValueError as error:
+        raise PydanticCustomError("invalid_base_url", "base_url: {reason}", {"reason": str(error)}) from None
+
+
+BaseUrl = Annotated[
+    str,
+    AfterValidator(_base_url),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2083}),
+]
+
+
+class BudgetSpec(Frozen):
+    """What the teacher may cost. A request is sent only while the most that it could use still fits; then the job goes
+    on with the texts that are there. Prices and cost are in one currency, whichever it is."""
+
+    max_tokens: Count | None = Field(None, description="Prompt and completion tokens together.")
+    max_requests: Count | None = Field(None, description="Every attempt counts, failed ones too.")
+    max_cost: Positive | None = None
+    price_per_million_prompt_tokens: NotNegative | None = None
+    price_per_million_completion_tokens: NotNegative | None = None
+
+    @model_validator(mode="after")
+    def _cost_needs_prices(self) -> Self:
+        prices = (self.price_per_million_prompt_tokens, self.price_per_million_completion_tokens)
+        if (prices[0] is None) != (prices[1] is None) or (self.max_cost is not None and None in prices):
+            raise PydanticCustomError(
+                "budget_without_price", "max_cost needs both prices, and one price needs the other"
+            )
+        return self
+
+    def cost(self, prompt_tokens: float, completion_tokens: float) -> float | None:
+        """Return what tokens cost, or None without prices."""
+        prompt, completion = self.price_per_million_prompt_tokens, self.price_per_million_completion_tokens
+        if prompt is None or completion is None:
+            return None
+        return (prompt_tokens * prompt + completion_tokens * completion) / TOKENS_OF_PRICE
+
+
+class EndpointSpec(Frozen):
+    """An OpenAI-compatible server: vLLM, llama.cpp, a vendor. It shows texts and no logits."""
+
+    base_url: BaseUrl = Field(description="What `/chat/completions` is appended to; it often ends in /v1.")
+    model: ShortText = Field(description="As the server calls it.")
+    secret: Name | None = Field(None, description="The name of a secret at /v1/secrets, sent as bearer token.")
+    concurrency: Annotated[Count, Field(le=256)] = Field(8, description="Requests in flight at once, at most.")
+    timeout_seconds: Annotated[Positive, Field(le=3600)] = Field(120.0, description="For one answer to be whole.")
+    max_retries: Annotated[int, Field(strict=True, ge=0, le=20)] = Field(
+        5, description="After no answer, an unusable one, or status 408, 409, 429 or 5xx, with growing pauses."
+    )
+    min_success_ratio: Fraction = Field(
+        0.95, description="The job fails once more than the rest of its texts got no answer."
+    )
+    budget: BudgetSpec = BudgetSpec()
+
+
+class EndpointTeacher(Frozen):
+    """A black-box teacher: it writes, and nobody sees its weights."""
+
+    endpoint: EndpointSpec
