@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         description="Servers that may teach: any, public, none, or URLs that they begin with, separated by commas.",
     )
     queues: str = Field("default", description="Queues that a worker serves, separated by commas.")
+    ready_child: bool = Field(
+        True, description="Whether a worker keeps one training process waiting with its imports done."
+    )
     bootstrap_key: SecretStr | None = Field(
         None,
         description="An admin key (dk_…) stored at start-up when there is none yet; how a container gets its first.",

@@ -12,6 +12,9 @@ RUN_JOB = "distill.run_job"
 NOT_CLAIMED = 75
 """Exit code of a training process that found its job already taken."""
 
+READY = "--ready"
+"""Tells a training process to import what trains before it reads which job is its own."""
+
 
 class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())

@@ -13,6 +13,7 @@ from core.database import Database
 from core.settings import Settings
 from migrations.revisions import DatabaseBehind, require_newest
 from worker.app import make_app
+from worker.children import Children
 from worker.presence import keep_present
 from worker.supervisor import Supervisor
 from worker.tasks import register
@@ -29,7 +30,8 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     name = f"{socket.gethostname()}-{os.getpid()}"
-    supervisor = Supervisor(database, Blobs(settings.storage), settings, name)
+    children = Children(keep_ready=settings.ready_child)
+    supervisor = Supervisor(database, Blobs(settings.storage), settings, name, children)
     app = make_app(settings)
     register(app, database, supervisor)
 
@@ -39,6 +41,7 @@ def main() -> None:
     left = threading.Event()
     presence = threading.Thread(target=keep_present, args=(database, supervisor, queues, left), daemon=True)
     presence.start()
+    children.prepare()
     log.info("worker started", worker=name, queues=queues)
     arguments = ["worker", "--pool", "threads", "--concurrency", "1", "--queues", ",".join(queues), "--hostname", name]
     try:
@@ -46,6 +49,7 @@ def main() -> None:
             [*arguments, "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         )
     finally:
+        children.close()
         left.set()
         presence.join(5)
         database.close()

@@ -1,6 +1,7 @@
-"""Below the process wall: `python -m worker.run JOB_ID` claims a job, trains it, stores what comes out, finishes it."""
+"""Below the process wall: `python -m worker.run` claims the job that stdin names, trains it, stores what comes out."""
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -20,7 +21,7 @@ from core.leases import Lease
 from core.settings import Settings
 from core.spec import JobSpec
 from core.tables import Job
-from core.wire import NOT_CLAIMED, JobError
+from core.wire import NOT_CLAIMED, READY, JobError
 from worker.checkpoints import restore_checkpoints
 from worker.patience import patiently
 from worker.recorder import Recorder
@@ -30,8 +31,12 @@ log = structlog.get_logger()
 
 
 def main() -> int:
-    job_id = sys.argv[1]
-    token, _, worker = sys.stdin.readline().strip().partition(" ")
+    if READY in sys.argv:
+        _import_what_trains()
+    order = sys.stdin.readline()
+    if not order:
+        return 0
+    job_id, token, worker = (json.loads(order)[name] for name in ("job", "token", "worker"))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     settings = Settings()
@@ -49,6 +54,14 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _import_what_trains() -> None:
+    """Take the seconds of importing torch before there is a job. Nothing of it reads a device or a setting yet."""
+
+    import worker.inputs
+    import worker.results
+    import worker.training.distil  # noqa: F401
 
 
 def run(database: Database, blobs: Blobs, settings: Settings, lease: Lease, job: Job, folder: Path) -> None:
@@ -162,8 +175,11 @@ def _known(failure: Exception) -> DistillError:
 
 
 def _die_with_parent() -> None:
-    """Our stdin ends when the worker does; then nobody waits for us."""
-    while sys.stdin.buffer.read(1024):
+    """Our stdin ends when the worker does; then nobody waits for us.
+
+    Past Python's buffer: its lock, held by this thread for as long as it waits, would abort the interpreter's end.
+    """
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)
 

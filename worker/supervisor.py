@@ -4,10 +4,8 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,11 +21,14 @@ from core.lifecycle import HELD, JobStatus
 from core.settings import Settings
 from core.tables import Job
 from core.wire import NOT_CLAIMED, JobError
+from worker.children import Children
 from worker.job_log import JobLog
 
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
+# The next child's imports take a core for seconds: not while this one reads its models and its user waits.
+LOOKS_BEFORE_THE_NEXT = 20
 SETTLE_SECONDS = 60.0
 # Somebody outside ended the child: the job is as good as before and may be tried again.
 FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -39,7 +40,7 @@ class Supervisor:
     blobs: Blobs
     settings: Settings
     worker: str
-    child_command: Sequence[str] = (sys.executable, "-m", "worker.run")
+    children: Children = field(default_factory=Children)
     should_stop: threading.Event = field(default_factory=threading.Event)
     current: set[str] = field(default_factory=set)
 
@@ -48,7 +49,7 @@ class Supervisor:
         if self.should_stop.is_set():
             return True
         lease = Lease(job_id, secrets.token_hex(16), self.worker, self.settings.lease_seconds)
-        child = self._start(lease)
+        child = self.children.start(lease)
         assert child.stdout is not None
         job_log = JobLog(child.stdout, self.blobs, job_id, self.settings.work, self.settings.max_log_bytes)
         self.current.add(job_id)
@@ -58,38 +59,22 @@ class Supervisor:
             self.current.discard(job_id)
             _end(child)
             job_log.close()
+            if not self.should_stop.is_set():
+                self.children.prepare()
         if code == NOT_CLAIMED:
             return False
         self._settle(lease, code, job_log.last_lines())
         return True
 
-    def _start(self, lease: Lease) -> subprocess.Popen[bytes]:
-        """The child is a new interpreter in a session of its own: forking after torch has worked hangs.
-
-        Its stdin brings the lease's token and then stays open for as long as we live; its end tells the child that we
-        do not.
-        """
-        child = subprocess.Popen(
-            [*self.child_command, lease.job_id],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true", "PYTHONUNBUFFERED": "1"},
-        )
-        assert child.stdin is not None
-        try:
-            child.stdin.write(f"{lease.token} {lease.worker}\n".encode())
-            child.stdin.flush()
-        except BrokenPipeError:
-            log.warning("the training process ended before it read its lease", job_id=lease.job_id)
-        return child
-
     def _wait(self, child: subprocess.Popen[bytes], lease: Lease) -> int:
         """Wait for the child; end it when it has outlived a cancel, a shutdown or its lease."""
         deadline: float | None = None
         claimed = False
+        looks = 0
         while True:
+            looks += 1
+            if looks == LOOKS_BEFORE_THE_NEXT and not self.should_stop.is_set():
+                self.children.prepare()
             try:
                 return child.wait(LOOK_SECONDS)
             except subprocess.TimeoutExpired:

@@ -57,6 +57,8 @@ def environment_of(data: Path, **urls: str) -> dict[str, str]:
         "DISTILL_SWEEP_SECONDS": "1",
         "DISTILL_REPUBLISH_SECONDS": "5",
         "DISTILL_HUB": "false",
+        # A child that was started for its job names it in its command line, so that a test can find and kill it.
+        "DISTILL_READY_CHILD": "false",
         "OMP_NUM_THREADS": "1",
     }
     return {**os.environ, **quick, "DISTILL_DATA": str(data), **urls}

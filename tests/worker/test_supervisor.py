@@ -15,6 +15,7 @@ from core.database import Database
 from core.jobs import Jobs
 from core.settings import Settings
 from tests.worker.conftest import OWNER, MakeJob, job_row
+from worker.children import Children
 from worker.job_log import log_key
 from worker.supervisor import Supervisor
 
@@ -22,14 +23,14 @@ from worker.supervisor import Supervisor
 pytestmark = pytest.mark.databases("sqlite")
 
 CHILD = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 from core.database import Database
 from core.leases import Lease, claim
 from core.settings import Settings
-token, _, worker = sys.stdin.readline().strip().partition(" ")
+order = json.loads(sys.stdin.readline())
 database = Database(Settings().database)
 with database.write() as session:
-    if claim(session, Lease(sys.argv[1], token, worker, 30)) is None:
+    if claim(session, Lease(order["job"], order["token"], order["worker"], 30)) is None:
         sys.exit(75)
     session.commit()
 print("training well", flush=True)
@@ -46,7 +47,7 @@ def supervise(tmp_path: Path, settings: Settings, database: Database, blobs: Blo
         script = tmp_path / "child.py"
         script.write_text(CHILD + then)
         chosen = settings.model_copy(update=changed)
-        return Supervisor(database, blobs, chosen, "worker-a", child_command=(sys.executable, str(script)))
+        return Supervisor(database, blobs, chosen, "worker-a", Children((sys.executable, str(script))))
 
     return make
 

@@ -10,6 +10,7 @@ from core.database import Database
 from core.jobs import Jobs
 from core.leases import Lease
 from tests.worker.conftest import OWNER, MakeJob
+from worker.children import Children
 from worker.supervisor import Supervisor
 from worker.tasks import answer_bell
 
@@ -90,6 +91,6 @@ def test_a_bell_lost_to_another_worker_starts_the_next_job(database: Database, q
 
 
 def test_a_worker_that_is_told_to_stop_starts_nothing(database: Database, queued: MakeJob, blobs, settings) -> None:  # type: ignore[no-untyped-def]
-    supervisor = Supervisor(database, blobs, settings, "worker-c", child_command=("false",))
+    supervisor = Supervisor(database, blobs, settings, "worker-c", Children(("false",)))
     supervisor.should_stop.set()
     assert supervisor.run(queued().id)
