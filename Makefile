@@ -51,10 +51,10 @@ clean: ## remove .venv, caches and the demo's files; never distill-data
 
 .venv/runs: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing what running needs, a few minutes the first time"
-	$(INSTALL) '.[service,worker,client,embedded]'
+	$(INSTALL) '.[service,worker,client,embedded,examples]'
 	@touch $@
 
 .venv/tests: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing what running and testing need, a few minutes the first time"
-	$(INSTALL) '.[service,worker,client,embedded,dev]'
+	$(INSTALL) '.[service,worker,client,embedded,examples,dev]'
 	@touch .venv/runs $@

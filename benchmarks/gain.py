@@ -52,7 +52,7 @@ def run(seeds: Sequence[int], folder: Path) -> list[Job]:
 
 def section(jobs: Sequence[Job], seeds: Sequence[int]) -> str:
     """The section as Markdown."""
-    reports = [job.report for job in jobs if job.report is not None]
+    reports = [job.report for job in jobs if isinstance(job.report, Report)]
     models: dict[str, Callable[[Report], Quality | None]] = {
         "teacher, fine-tuned on the 500 labels": lambda one: one.teacher,
         "student on labels alone": lambda one: one.baseline,

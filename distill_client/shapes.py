@@ -1,9 +1,9 @@
 """What the service answers, typed. Fields that a later server adds are kept, so that an older client passes them on."""
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 FINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
 Json = dict[str, Any]
@@ -73,6 +73,8 @@ class Gain(Shape):
 
 
 class Report(Shape):
+    """What a classifier's job is worth."""
+
     teacher: Quality
     student_before: Quality
     student_after: Quality
@@ -83,6 +85,65 @@ class Report(Shape):
     compression: float | None = None
     speedup: float | None = None
     verdict: str = ""
+
+
+class WritingQuality(Shape):
+    """One language model on the held-out completions, per token: loss and KL in nats, shares in 0..1."""
+
+    loss: float | None = None
+    perplexity: float | None = None
+    agreement: float | None = None
+    kl_to_teacher: float | None = None
+    distinct_2: float | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+    tokens_per_second: float | None = None
+
+
+class WritingGain(Shape):
+    """What the teacher brought over the data set's own completions; below zero is better."""
+
+    loss: float
+    loss_interval: Interval | None = None
+    kl_to_teacher: float
+    kl_interval: Interval | None = None
+    agreement: float | None = None
+
+
+class Sample(Shape):
+    """What each model writes after the prompt of a held-out example."""
+
+    prompt: str
+    reference: str = ""
+    teacher: str = ""
+    student_before: str = ""
+    student_after: str = ""
+
+
+class GenerationReport(Shape):
+    """What a language model's job is worth."""
+
+    task: Literal["text-generation"]
+    teacher: WritingQuality
+    student_before: WritingQuality
+    student_after: WritingQuality
+    baseline: WritingQuality | None = None
+    gain: WritingGain | None = None
+    samples: list[Sample] = []
+    held_out: str = "test"
+    compression: float | None = None
+    speedup: float | None = None
+    verdict: str = ""
+
+
+def _kind_of_report(report: Any) -> str:
+    task = report.get("task") if isinstance(report, dict) else getattr(report, "task", None)
+    return "writing" if task == "text-generation" else "classes"
+
+
+AnyReport = Annotated[
+    Annotated[Report, Tag("classes")] | Annotated[GenerationReport, Tag("writing")], Discriminator(_kind_of_report)
+]
 
 
 class Job(Shape):
@@ -99,7 +160,7 @@ class Job(Shape):
     progress: Progress = Progress()
     metrics: dict[str, float] = {}
     models: dict[str, int | None] | None = None
-    report: Report | None = None
+    report: AnyReport | None = None
     warnings: list[str] = []
     error: JobError | None = None
     estimate: Json | None = None

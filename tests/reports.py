@@ -2,7 +2,20 @@
 
 from typing import Any
 
-from core.report import ClassificationReport, Cost, Examples, Gain, Interval, Quality, StudentFacts
+from core.report import (
+    ClassificationReport,
+    Cost,
+    Examples,
+    Gain,
+    GenerationReport,
+    Interval,
+    Quality,
+    Sample,
+    StudentFacts,
+    WritingExamples,
+    WritingGain,
+    WritingQuality,
+)
 
 
 def quality(accuracy: float, **changed: Any) -> Quality:
@@ -44,4 +57,52 @@ def a_report() -> ClassificationReport:
         speedup=2.0,
         cost=Cost(seconds={"training": 1.0}, steps=10, device="cpu", precision="fp32"),
         verdict="The teacher brought 15 points of accuracy over labels alone.",
+    )
+
+
+def writing_quality(loss: float, **changed: Any) -> WritingQuality:
+    facts: dict[str, Any] = {
+        "loss": loss,
+        "perplexity": 2.718281828**loss,
+        "agreement": 0.4,
+        "kl_to_teacher": 0.5,
+        "distinct_2": 0.75,
+        "parameters": 63_728_640,
+        "bytes": 254_914_560,
+        "tokens_per_second": 45.0,
+    }
+    return WritingQuality(**facts | changed)
+
+
+def a_writing_report() -> GenerationReport:
+    return GenerationReport(
+        task="text-generation",
+        held_out="test",
+        examples=WritingExamples(train=90, validation=0, test=10, kept_tokens=4321, truncated=2, dropped=1),
+        student=StudentFacts(architecture="LlamaForCausalLM", layers=10, embedding_parameters=28_311_552),
+        teacher=writing_quality(3.1, agreement=1.0, kl_to_teacher=0.0, parameters=134_515_008, tokens_per_second=15.0),
+        teachers={},
+        student_before=writing_quality(9.0, kl_to_teacher=6.0),
+        student_after=writing_quality(4.2),
+        baseline=writing_quality(4.6, kl_to_teacher=0.9),
+        gain=WritingGain(
+            loss=-0.4,
+            loss_interval=Interval(low=-0.5, high=-0.3),
+            kl_to_teacher=-0.4,
+            kl_interval=Interval(low=-0.45, high=-0.35),
+            agreement=0.1,
+        ),
+        samples=[
+            Sample(
+                prompt="But the games also convey",
+                reference=" another message.",
+                teacher=" a sense of joy.",
+                student_before=" the the the",
+                student_after=" a sense <b>of</b> unity.",
+            )
+        ],
+        compression=2.1,
+        speedup=3.0,
+        cost=Cost(seconds={"training": 300.0}, steps=90, device="cpu", precision="bf16"),
+        verdict="The teacher brought -0.400 nats of KL to it per token over the texts alone.",
     )

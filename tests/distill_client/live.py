@@ -163,9 +163,9 @@ class PlayedWorker:
             session.commit()
         return checkpoint_id
 
-    def succeed(self) -> None:
+    def succeed(self, report: dict[str, object] | None = None) -> None:
         with self.live.database.write() as session:
-            succeed(session, self.lease, REPORT)
+            succeed(session, self.lease, report or REPORT)
             session.commit()
 
     def fail(self, error: JobError) -> None:

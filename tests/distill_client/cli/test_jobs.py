@@ -1,6 +1,7 @@
 from core.wire import JobError
 from tests.distill_client.cli.conftest import Run
 from tests.distill_client.live import Live
+from tests.reports import a_writing_report
 
 ERROR = JobError(code="loss_diverged", message="loss was nan at step 3", hint="Lower it.", stage="training", step=3)
 
@@ -101,6 +102,25 @@ def test_report_is_a_table_of_every_model(run: Run, live: Live) -> None:
     ):
         assert word in out
     assert out.rstrip().endswith("The student keeps 93 % of the teacher's accuracy.")
+
+
+def test_a_language_models_report_shows_what_is_written(run: Run, live: Live) -> None:
+    job_id = live.job(task="text-generation")
+    live.worker(job_id).succeed(a_writing_report().model_dump(mode="json"))
+    out = run("report", job_id).out
+    for word in (
+        "texts alone",
+        "KL to teacher per token, nats",
+        "45 tokens/s",
+        "But the games also convey",
+        "a sense <b>of</b> unity.",
+        "KL to teacher -0.400 (95 % interval -0.450 to -0.350), loss -0.400 (95 % interval -0.500 to -0.300)",
+    ):
+        assert word in out
+    assert out.rstrip().endswith("over the texts alone.")
+    assert run("show", job_id).out.count("The teacher brought") == 1
+    (found,) = run("report", job_id, "--json").lines
+    assert found == a_writing_report().model_dump(mode="json")
 
 
 def test_a_report_before_its_time_says_so(run: Run, live: Live) -> None:
