@@ -211,14 +211,59 @@ class SequenceMethod(Frozen):
 
 
 class OnPolicyMethod(_Mixing):
-    """The student writes, the teacher scores each of its tokens: GKD (Agarwal et al. 2024, arXiv:2306.13649)."""
+    """The student writes, the teacher scores each of its tokens: GKD (Agarwal et al. 2024, arXiv:2306.13649).
+
+    Prompts are read as the data set's texts are: chats through the template, plain prompts as they stand.
+    """
 
     type: Literal["on_policy"] = "on_policy"
-    divergence: Divergence = "jsd"
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "tvd"] = "jsd"
     student_share: Fraction = Field(
-        0.5, description="Share of the steps that learn on the student's own texts (lambda in the paper)."
+        0.5,
+        description="Share of each step's examples whose completion the student writes anew (lambda in the paper); "
+        "the others keep the data set's.",
     )
     generation: GenerationSpec = GenerationSpec.model_validate({"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _generation_by_default(cls, written: Any) -> Any:
+        """What is left out of `generation` is as this method has it, not as a writing teacher would."""
+        given = written.get("generation") if isinstance(written, dict) else None
+        if not isinstance(given, dict):
+            return written
+        usual = cls.model_fields["generation"].default.model_dump(mode="json")
+        return {**written, "generation": {**usual, **given}}
+
+    @model_validator(mode="after")
+    def _asks_as_the_data_set_does(self) -> Self:
+        if self.generation.system_prompt is not None or self.generation.chat:
+            raise _misfit(
+                "on_policy asks with the data set's prompts as they are: give chats, with their system message, as "
+                "messages instead of generation.system_prompt or generation.chat"
+            )
+        if self.generation.samples_per_prompt != 1:
+            raise _misfit("on_policy writes one text for an example each time: generation.samples_per_prompt is 1")
+        return self
+
+    def check_fits(self, alpha: float, train_on_prompt: bool, max_length: int) -> None:
+        """Raise PydanticCustomError where the rest of the spec says nothing good about a student that writes."""
+        tokens = self.generation.max_new_tokens
+        if alpha == 0:
+            raise _misfit("alpha: the student's texts are learned from the teacher alone, whose share is 0; raise it")
+        if self.student_share == 1 and alpha < 1:
+            raise _misfit("alpha: student_share 1 leaves no completions that 1 - alpha could weight; set alpha to 1")
+        if train_on_prompt:
+            raise _misfit("training.train_on_prompt: on_policy learns what the student writes: it writes no prompts")
+        if self.student_share > 0 and tokens >= max_length:
+            raise _misfit(
+                f"method.generation.max_new_tokens: {tokens} tokens leave no room for a prompt within "
+                f"training.max_length {max_length}"
+            )
+
+
+def _misfit(why: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong_for_method", "{why}", {"why": why})
 
 
 Method = Annotated[LogitsMethod | SequenceMethod | OnPolicyMethod, Field(discriminator="type")]

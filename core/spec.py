@@ -28,6 +28,7 @@ from core.methods import (
     Method,
     NotEmpty,
     NotNegative,
+    OnPolicyMethod,
     Positive,
     ShortText,
 )
@@ -214,7 +215,7 @@ def _built_task(task: Any) -> Any:
 
 def _built_method(written: Any) -> Any:
     kind = written.get("type", "logits") if isinstance(written, dict) else None
-    if kind in ("sequence", "on_policy"):
+    if kind == "sequence":
         raise not_available(f"method.type {kind}", "Use method.type logits.")
     if kind == "logits" and written.get("alignment") is not None:
         raise not_available("method.alignment", "Use a student that shares the teacher's tokenizer.")
@@ -250,6 +251,8 @@ class JobSpec(Frozen):
     def _fits_its_task(self) -> Self:
         for place, why in self.misfits():
             raise PydanticCustomError("wrong_for_task", "{place}: {why}", {"place": ".".join(place), "why": why})
+        if self.method.type == "on_policy":
+            self.method.check_fits(self.alpha, self.training.train_on_prompt, self.training.max_length)
         return self
 
     @model_validator(mode="after")
@@ -300,6 +303,12 @@ class JobSpec(Frozen):
         return self.method
 
     @property
+    def mixing(self) -> LogitsMethod | OnPolicyMethod:
+        """The method of a job that compares distributions, token by token or example by example."""
+        assert self.method.type != "sequence"
+        return self.method
+
+    @property
     def loss_formula(self) -> str:
         """The loss in words, echoed by the API (Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2)."""
         if self.method.type == "sequence":
@@ -310,6 +319,8 @@ class JobSpec(Frozen):
             "jsd": "JSD_beta(teacher,student)",
         }
         divergence = kl.get(self.method.divergence, f"{self.method.divergence.upper()}(teacher,student)")
+        if self.method.type == "on_policy":
+            return f"alpha*T^2*{divergence}+(1-alpha)*CE(data set's completions)"
         hidden = ""
         if self.method.type == "logits" and self.method.hidden is not None:
             hidden = f"+{self.method.hidden.weight:g}*hidden_{self.method.hidden.type}"

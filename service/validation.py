@@ -29,6 +29,7 @@ OWN_CODES = frozenset(
         "budget_without_price",
         "black_box_teacher",
         "wrong_for_task",
+        "wrong_for_method",
     }
 )
 OF_THE_WHOLE = frozenset({"wrong_for_task", "black_box_teacher"})
@@ -54,6 +55,7 @@ HINTS = {
     ),
     "label_filter": "Write label=key:value.",
     "wrong_for_task": "Leave it out, or name another task.",
+    "wrong_for_method": "Change it, or choose another method.type.",
 }
 
 

@@ -49,6 +49,14 @@ students = references | st.one_of(
         {"config": st.fixed_dictionaries({"model_type": st.just("bert")}, optional={"hidden_size": st.integers(1, 99)})}
     ),
 )
+own_texts = st.fixed_dictionaries(
+    {"type": st.just("on_policy")},
+    optional={
+        "divergence": st.sampled_from(["forward_kl", "reverse_kl", "jsd", "tvd"]),
+        "student_share": st.floats(0, 0.9),
+        "generation": st.fixed_dictionaries({}, optional={"temperature": positive, "stop": st.just(["."])}),
+    },
+)
 methods = st.fixed_dictionaries(
     {},
     optional={
@@ -62,10 +70,14 @@ specs = st.fixed_dictionaries(
         "name": st.text(min_size=1, max_size=20),
         "T": positive,
         "alpha": fractions,
-        "method": methods,
         "training": st.fixed_dictionaries({}, optional={"epochs": positive, "seed": st.integers(0, 2**32 - 1)}),
         "labels": st.dictionaries(names, st.text(max_size=20), max_size=3),
     },
+)
+# With on_policy the teacher has a share.
+specs = st.one_of(
+    st.builds(lambda spec, method: {**spec, "method": method}, specs, methods),
+    st.builds(lambda spec, method: {**spec, "alpha": 0.5, "method": method}, specs, own_texts),
 )
 
 
@@ -114,7 +126,6 @@ def test_one_teacher_is_written_bare_and_two_as_a_list() -> None:
     [
         {"task": "image-classification"},
         {"method": {"type": "sequence"}},
-        {"method": {"type": "on_policy"}},
         {"output": {"formats": ["gguf"]}},
         {"resources": {"processes": 2}},
         {"notify": [{"url": "x"}]},
@@ -231,10 +242,12 @@ def test_jsd_has_a_beta_from_the_start() -> None:
         ({"divergence": "reverse_kl"}, "alpha*T^2*KL(student||teacher)+(1-alpha)*CE"),
         ({"divergence": "tvd"}, "alpha*T^2*TVD(teacher,student)+(1-alpha)*CE"),
         ({"hidden": {"weight": 0.5}}, "alpha*T^2*KL(teacher||student)+(1-alpha)*CE+0.5*hidden_cosine"),
+        ({"type": "on_policy"}, "alpha*T^2*JSD_beta(teacher,student)+(1-alpha)*CE(data set's completions)"),
     ],
 )
 def test_the_loss_is_said_in_words(method: dict[str, Any], formula: str) -> None:
-    assert spec_of(method=method).loss_formula == formula
+    task = "text-generation" if method.get("type") == "on_policy" else "text-classification"
+    assert spec_of(task=task, method=method).loss_formula == formula
 
 
 def test_the_three_that_are_required_are_required() -> None:
@@ -260,6 +273,33 @@ def test_the_three_that_are_required_are_required() -> None:
 def test_what_means_nothing_to_the_task_is_refused(written: dict[str, Any], place: str) -> None:
     with pytest.raises(ValidationError, match=place):
         spec_of(**written)
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ({"alpha": 0.0}, "alpha"),
+        ({"method": {"type": "on_policy", "student_share": 1.0}}, "set alpha to 1"),
+        ({"training": {"train_on_prompt": True}}, "training.train_on_prompt"),
+        ({"training": {"max_length": 64}}, "64 tokens leave no room"),
+        ({"method": {"type": "on_policy", "generation": {"max_new_tokens": 256}}}, "method.generation.max_new_tokens"),
+        ({"method": {"type": "on_policy", "generation": {"system_prompt": "Be brief."}}}, "as messages"),
+        ({"method": {"type": "on_policy", "generation": {"chat": True}}}, "as messages"),
+        ({"method": {"type": "on_policy", "generation": {"samples_per_prompt": 2}}}, "samples_per_prompt is 1"),
+    ],
+)
+def test_what_on_policy_cannot_mean_is_refused(written: dict[str, Any], place: str) -> None:
+    with pytest.raises(ValidationError, match=place) as refused:
+        spec_of(**{"task": "text-generation", "method": {"type": "on_policy"}, **written})
+    assert [fault["type"] for fault in refused.value.errors()] == ["wrong_for_method"]
+
+
+def test_what_a_student_writes_is_sampled_freely_unless_it_is_said() -> None:
+    written = {"type": "on_policy", "generation": {"max_new_tokens": 32}}
+    method = spec_of(task="text-generation", method=written).model_dump(mode="json")["method"]
+    assert (method["divergence"], method["beta"], method["student_share"]) == ("jsd", 0.5, 0.5)
+    sampling = method["generation"]
+    assert (sampling["temperature"], sampling["top_p"], sampling["max_new_tokens"]) == (1.0, 1.0, 32)
 
 
 @pytest.mark.parametrize(

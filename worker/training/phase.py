@@ -18,7 +18,7 @@ from worker.training.journey import Journey
 from worker.training.memory import is_out_of_memory
 from worker.training.observer import Observer, Stopped
 from worker.training.pupil import Pupil
-from worker.training.trainer import DistilTrainer, Measure
+from worker.training.trainer import DistilTrainer, Fill, Measure
 from worker.training.watch import Watch
 
 MOST_HALVINGS = 3
@@ -42,6 +42,7 @@ class Phase:
     precision: Precision
     measure: Measure | None = None
     early_stopping: EarlyStoppingSpec | None = None
+    fill: Fill | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
             phase.tokenizer,
             phase.measure,
             [watch],
+            phase.fill,
         )
         watch.trainer = trainer
         checkpoint = _checkpoint(phase, observer)
@@ -114,8 +116,9 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
         state = trainer.state
-    if watch.stopped is not None:
-        raise Stopped(watch.stopped)
+    stopped = watch.stopped or trainer.stopped
+    if stopped is not None:
+        raise Stopped(stopped)
     if watch.early_stopping is not None:
         trainer.return_to_best()
     journey.move(phase.name, 1.0)

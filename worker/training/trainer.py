@@ -1,7 +1,7 @@
 """The training loop is the library's; this says who counts the loss, and what a checkpoint holds."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,17 @@ from transformers import (
 from core.errors import LossDiverged
 from worker.training.export_tokenizer import save_tokenizer
 from worker.training.goal import Course, Goal
+from worker.training.observer import Stopped, StopReason
 from worker.training.order import LengthGroupedOrder
 from worker.training.pupil import Pupil
 
 Measure = Callable[[nn.Module], dict[str, float]]
 """Metrics of a model on the validation part, by name."""
+Fill = Callable[[Pupil, Sequence[Mapping[str, Any]], int], list[Any]]
+"""Makes the micro-batches of one optimizer step complete with what the pupil, as it is after so many steps, says.
+
+It may raise Stopped: the steps before are kept. It draws no number from torch's generators.
+"""
 
 EXTRA = "training_only.safetensors"
 BEST = "best.safetensors"
@@ -45,8 +51,12 @@ class DistilTrainer(Trainer):
         tokenizer: PreTrainedTokenizerBase,
         measure: Measure | None,
         callbacks: list[TrainerCallback],
+        fill: Fill | None = None,
     ) -> None:
         self.pupil, self.lessons, self.aim, self.own_tokenizer, self.measure = pupil, lessons, aim, tokenizer, measure
+        self.fill = fill
+        self.stopped: StopReason | None = None
+        self.random_state = torch.get_rng_state()
         self.sums: dict[str, float] = {}
         self.best: dict[str, Tensor] | None = None
         super().__init__(
@@ -68,10 +78,30 @@ class DistilTrainer(Trainer):
     ) -> tuple[list[Any], Any]:
         """Return the micro-batches of one optimizer step and what their sums are divided by."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if self.fill is not None:
+            try:
+                batches = self.fill(self.pupil, batches, self.state.global_step)
+            except Stopped as stopped:
+                self._stop_before_step(stopped.reason)
+                return [], {}
         counts = self.aim.counts(batches)
         self._add("steps", 1)
         self._add("labelled_steps", counts["labelled"] > 0)
         return batches, counts
+
+    def _stop_before_step(self, reason: StopReason) -> None:
+        """Keep what the steps before have learned, and the random state as it was after the last of them: between
+        epochs the data loader has drawn from it already."""
+        self.stopped = reason
+        step = self.state.global_step
+        is_kept = (Path(self.args.output_dir or ".") / f"checkpoint-{step}").exists()
+        self.control.should_save, self.control.should_training_stop = step > 0 and not is_kept, True
+        torch.set_rng_state(self.random_state)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
+        self.random_state = torch.get_rng_state()
+        return loss
 
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -49,6 +49,23 @@ def chat_pieces(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase,
     return pieces
 
 
+def asked_pieces(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, name: str) -> list[Piece]:
+    """Cut a chat, up to where the assistant writes its last turn (or its next, where others spoke last), as
+    `chat_pieces` cuts the same turns.
+
+    Raises:
+        ChatTemplateUnusable: as `chat_pieces`.
+    """
+    turns = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+    if not turns:
+        return []
+    pieces = [Piece(piece.text, is_learned=False) for piece in chat_pieces(turns, tokenizer, name)]
+    written, whole = "".join(piece.text for piece in pieces), chat_prompt(turns, tokenizer, name)
+    if not whole.startswith(written):
+        raise ChatTemplateUnusable(name, "its chat template writes earlier turns otherwise in longer chats")
+    return [*pieces, Piece(whole[len(written) :], is_learned=False)]
+
+
 def chat_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, name: str) -> str:
     """Return the text after which a model writes the assistant's next turn.
 

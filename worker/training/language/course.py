@@ -55,7 +55,7 @@ def lectures(desk: Desk, readings: WritingReadings, voices: Voices) -> Lectures:
     """
     folder, train_rows = desk.folder / "cache", readings.parts.train
     validated = readings.rows_of(readings.parts.validation, VALIDATED)
-    is_kept = desk.spec.alpha > 0 and _reads_beforehand(desk, readings, voices)
+    is_kept = desk.spec.method.type == "logits" and desk.spec.alpha > 0 and _reads_beforehand(desk, readings, voices)
     pulse = _pulse(desk, len(validated) + (len(train_rows) if is_kept else 0))
     validation = None
     if len(validated):
@@ -127,10 +127,10 @@ def student_phase(desk: Desk, readings: WritingReadings, student: Student, lectu
         precision=desk.precision,
         alpha=spec.alpha,
         temperature=spec.T,
-        objective=objective_of(spec.logits_method) if is_taught else None,
+        objective=objective_of(spec.mixing) if is_taught else None,
         signal=lectures.signal if is_taught else None,
     )
-    return _phase(desk, readings, student, "student", aim, lectures, steps_of(spec.training, len(readings.parts.train)))
+    return _phase(desk, readings, student, "student", aim, lectures, steps_of(spec.training, len(readings.learned)))
 
 
 def baseline_phase(desk: Desk, readings: WritingReadings, student: Student, lectures: Lectures, steps: int) -> Phase:
@@ -141,12 +141,14 @@ def baseline_phase(desk: Desk, readings: WritingReadings, student: Student, lect
     return _phase(desk, readings, student, "baseline", WritingAim(desk.precision), lectures, steps)
 
 
-def why_no_baseline(desk: Desk) -> str | None:
+def why_no_baseline(desk: Desk, readings: WritingReadings) -> str | None:
     """Return why there is no baseline, or None where there is one."""
     if not desk.spec.evaluation.baseline:
         return "evaluation.baseline is false"
     if desk.spec.alpha == 0:
         return "with alpha 0 the student itself learns from the completions alone"
+    if not len(readings.parts.train):
+        return "no training example has a completion"
     return None
 
 
@@ -191,7 +193,7 @@ def measure_of(desk: Desk, readings: WritingReadings, aim: WritingAim, lectures:
     rows = readings.rows_of(readings.parts.validation, VALIDATED)
     if lectures.validation is None:
         return None
-    objective = aim.objective or objective_of(desk.spec.logits_method)
+    objective = aim.objective or objective_of(desk.spec.mixing)
     yardstick = Yardstick(lectures.voices, lectures.validation, desk.spec.T, objective)
 
     def measure(model: nn.Module) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from core.errors import DatasetUnusable
 from core.spec import ColumnsSpec, DatasetSpec, Form
 from worker.training.data import READ_ROWS
 from worker.training.split import Parts, Rows, drawn, named
+
+Needs = Literal["completion", "prompt", "either"]
+"""What an example must have: a text to learn, something to ask, or one of the two."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Writing:
             return self.messages[-1]["role"] != "assistant"
         return bool(self.prompt.strip())
 
+    def has(self, needs: Needs) -> bool:
+        is_learned, is_asked = needs != "prompt", needs != "completion"
+        return (is_learned and self.has_completion()) or (is_asked and self.has_prompt())
+
 
 @dataclass(frozen=True)
 class Writings:
@@ -46,7 +53,7 @@ class Writings:
     """Where each example stands in the file."""
     parts: Parts
     left_out: int
-    """How many examples have nothing to learn."""
+    """How many examples lack what is needed."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -61,10 +68,10 @@ class Writings:
                 yield kept
 
 
-def read(path: Path, spec: DatasetSpec, seed: int, *, needs_completion: bool = True) -> Writings:
+def read(path: Path, spec: DatasetSpec, seed: int, needs: Needs = "completion") -> Writings:
     """Read what training needs to know of a data set; the texts themselves stay in the file.
 
-    Examples without a completion are left out; with `needs_completion=False`, those without a prompt are instead.
+    Examples that lack what is needed are left out. Where some have a completion, all that is held out has one.
 
     Raises:
         DatasetUnusable: a column is missing, a chat is none, or what is left cannot be learned from.
@@ -72,23 +79,26 @@ def read(path: Path, spec: DatasetSpec, seed: int, *, needs_completion: bool = T
     columns = spec.columns
     file = pq.ParquetFile(path, memory_map=True)
     present = file.schema_arrow.names
-    form = _form(columns, present, needs_completion)
+    form = _form(columns, present, needs)
     usable = [
-        start + place
+        (start + place, needs != "prompt" and one.has_completion())
         for start, writings in _read(path, form, columns)
         for place, one in enumerate(writings)
-        if (one.has_completion() if needs_completion else one.has_prompt())
+        if one.has(needs)
     ]
-    rows = np.array(usable, dtype=np.int64)
+    rows = np.array([row for row, _ in usable], dtype=np.int64)
+    is_complete = np.zeros(file.metadata.num_rows, dtype=bool)
+    is_complete[[row for row, complete in usable if complete]] = True
     left_out = file.metadata.num_rows - len(rows)
     if spec.max_examples is not None and spec.max_examples < len(rows):
         rows = np.sort(np.random.default_rng([seed, 1]).permutation(rows)[: spec.max_examples])
     if not len(rows):
-        raise DatasetUnusable(f"no example has a {'completion' if needs_completion else 'prompt'} to learn from")
+        lacking = "prompt or completion" if needs == "either" else needs
+        raise DatasetUnusable(f"no example has a {lacking} to learn from")
     if columns.split is not None:
         parts = named(file.read([columns.split]).column(columns.split).take(pa.array(rows)).to_pylist())
     else:
-        parts = drawn(np.full(len(rows), -1, dtype=np.int64), spec.validation, spec.test, seed)
+        parts = drawn(is_complete[rows].astype(np.int64) - 1, spec.validation, spec.test, seed)
     check_parts(parts)
     return Writings(path, form, columns, rows, parts, left_out)
 
@@ -101,12 +111,12 @@ def check_parts(parts: Parts) -> None:
         raise DatasetUnusable("nothing is held out: give dataset.test or dataset.validation a share, or a split column")
 
 
-def _form(columns: ColumnsSpec, present: list[str], needs_completion: bool) -> Form:
+def _form(columns: ColumnsSpec, present: list[str], needs: Needs) -> Form:
     form = columns.form_of(present)
     if form is None:
         wanted = f"'{columns.messages}', '{columns.prompt}' or '{columns.text}'"
         raise DatasetUnusable(f"the data set has no column {wanted}; it has {', '.join(present)}")
-    if form == "prompt" and needs_completion and columns.completion not in present:
+    if form == "prompt" and needs == "completion" and columns.completion not in present:
         raise DatasetUnusable(
             f"the data set has prompts and no column '{columns.completion}': method logits learns from completions"
         )

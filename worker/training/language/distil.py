@@ -9,6 +9,7 @@ from worker.training.exchange import Inputs, Outcome
 from worker.training.export import Pages, export, finetuned_of
 from worker.training.journey import READ_COST, TRAIN_COST
 from worker.training.language import data
+from worker.training.language.asking import AskingReadings
 from worker.training.language.assess import assess_writers
 from worker.training.language.course import (
     Lectures,
@@ -21,6 +22,7 @@ from worker.training.language.course import (
     why_no_baseline,
 )
 from worker.training.language.models import load_writer
+from worker.training.language.on_policy import own_work, with_own_texts
 from worker.training.language.page import writing_card, writing_page
 from worker.training.language.readings import WritingReadings
 from worker.training.language.students import build_writer
@@ -43,12 +45,13 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
     spec = desk.spec
 
     desk.stage("loading")
-    writings = data.read(inputs.dataset, spec.dataset, spec.training.seed)
+    needs: data.Needs = "either" if spec.method.type == "on_policy" else "completion"
+    writings = data.read(inputs.dataset, spec.dataset, spec.training.seed, needs)
     teachers = [
         load_writer(folder, one.model) for folder, one in zip(inputs.teachers, spec.teacher_models, strict=True)
     ]
     student = build_writer(spec.student, inputs.student, teachers[0], spec.training.seed)
-    readings = WritingReadings(desk, writings, teachers, student)
+    readings = _readings(desk, writings, teachers, student)
     readings.announce()
     _tell_sizes(desk, teachers, student)
     _plan(desk, readings, teachers, student)
@@ -60,7 +63,10 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
     heard = lectures(desk, readings, voices_of(desk, teachers, student.model))
 
     desk.stage("training")
-    trained = train(student_phase(desk, readings, student, heard), observer, desk.journey)
+    phase = student_phase(desk, readings, student, heard)
+    if isinstance(readings, AskingReadings):
+        phase = with_own_texts(phase, desk, readings)
+    trained = train(phase, observer, desk.journey)
     baseline = _baseline(desk, readings, student, heard, trained)
 
     desk.stage("evaluating")
@@ -77,6 +83,12 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
     return Outcome(report, folder)
 
 
+def _readings(desk: Desk, writings: data.Writings, teachers: list[Loaded], student: Student) -> WritingReadings:
+    if desk.spec.method.type == "on_policy":
+        return AskingReadings(desk, writings, teachers, student, desk.spec.method)
+    return WritingReadings(desk, writings, teachers, student)
+
+
 def _tell_sizes(desk: Desk, teachers: list[Loaded], student: Student) -> None:
     desk.observer.sizes(
         Sizes(
@@ -89,7 +101,7 @@ def _tell_sizes(desk: Desk, teachers: list[Loaded], student: Student) -> None:
 
 def _plan(desk: Desk, readings: WritingReadings, teachers: list[Loaded], student: Student) -> None:
     """Lay out the legs of the job with their work, so that progress has a total from the start."""
-    settings, examples = desk.spec.training, len(readings.parts.train)
+    settings, examples = desk.spec.training, len(readings.learned)
     every_teacher = sum(weight_of(teacher.model) for teacher in teachers)
     for number, (wanted, teacher) in enumerate(zip(desk.spec.teacher_models, teachers, strict=True)):
         if wanted.finetune is not None:
@@ -99,8 +111,8 @@ def _plan(desk: Desk, readings: WritingReadings, teachers: list[Loaded], student
     desk.journey.plan("reading", READ_COST * every_teacher * examples)
     steps = steps_of(settings, examples)
     work = TRAIN_COST * weight_of(student.model) * steps * settings.batch_size * settings.gradient_accumulation
-    desk.journey.plan("student", work, steps)
-    if why_no_baseline(desk) is None:
+    desk.journey.plan("student", work + own_work(desk, teachers, student.model, steps), steps)
+    if why_no_baseline(desk, readings) is None:
         desk.journey.plan("baseline", work, steps)
     held_out = len(readings.parts.held_out)
     desk.journey.plan("evaluating", READ_COST * (every_teacher + 3 * weight_of(student.model)) * held_out)
@@ -109,7 +121,7 @@ def _plan(desk: Desk, readings: WritingReadings, teachers: list[Loaded], student
 def _baseline(
     desk: Desk, readings: WritingReadings, student: Student, heard: Lectures, trained: Trained
 ) -> Trained | None:
-    reason = why_no_baseline(desk)
+    reason = why_no_baseline(desk, readings)
     if reason is not None:
         desk.observer.event(f"No student on the completions alone is trained to compare with: {reason}.")
         return None

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from core.errors import DatasetUnusable
 from worker.training.desk import Desk
 from worker.training.language.data import Writings, check_parts
-from worker.training.language.scripts import Scripts, write_down
+from worker.training.language.scripts import Cut, Scripts, pieces_of, write_down
 from worker.training.language.vocabulary import aligned, check_same_tokens
 from worker.training.models import Loaded
 from worker.training.observer import stop_if_asked
@@ -38,15 +38,20 @@ class WritingReadings:
         ]
         self.student, self.teachers = aligned(own, theirs, names)
         self.parts = self._usable()
+        self.learned = self.parts.train
+        """The examples that the student learns from."""
 
-    def _written(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str) -> Scripts:
+    def _written(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str, cut: Cut = pieces_of
+    ) -> Scripts:
         stop_if_asked(self.desk.observer)
         training = self.desk.spec.training
         length = length_for(tokenizer, model, training.max_length)
-        key = (f"{identity_of(tokenizer)} {tokenizer.chat_template} {tokenizer.eos_token_id}", length)
+        key = (f"{cut.__name__} {identity_of(tokenizer)} {tokenizer.chat_template} {tokenizer.eos_token_id}", length)
         if key not in self._kept:
             folder = self.desk.folder / "cache" / f"tokens-{len(self._kept)}"
-            self._kept[key] = write_down(self.writings, tokenizer, name, length, training.train_on_prompt, folder)
+            on_prompt = training.train_on_prompt
+            self._kept[key] = write_down(self.writings, tokenizer, name, length, on_prompt, folder, cut)
         return self._kept[key]
 
     def _usable(self) -> Parts:

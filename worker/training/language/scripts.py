@@ -3,7 +3,7 @@
 Legend: B sequences, T positions, N kept tokens of a batch.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,8 @@ from worker.training.split import Rows
 from worker.training.tokens import Encoded
 
 Mask = NDArray[np.bool_]
+Cut = Callable[[Writing, PreTrainedTokenizerBase, str], Iterable[Piece]]
+"""Cuts an example into pieces; the last argument is the model's name, for errors."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,23 @@ class Scripts(Encoded):
         return torch.from_numpy(np.array(self.ids[start : start + length], dtype=np.int64)).unsqueeze(0)
 
 
+def pieces_of(writing: Writing, tokenizer: PreTrainedTokenizerBase, name: str) -> Iterable[Piece]:
+    """Cut an example into what is given and what is learned."""
+    if writing.messages is not None:
+        return chat_pieces(writing.messages, tokenizer, name)
+    given = Piece(writing.prompt, is_learned=False)
+    learned = [Piece(writing.completion or "", is_learned=True, is_closed=True)] if writing.has_completion() else []
+    return [given, *learned]
+
+
 def write_down(
-    writings: Writings, tokenizer: PreTrainedTokenizerBase, name: str, max_length: int, on_prompt: bool, folder: Path
+    writings: Writings,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    max_length: int,
+    on_prompt: bool,
+    folder: Path,
+    cut: Cut = pieces_of,
 ) -> Scripts:
     """Encode every example once into a file under `folder`; ends beyond `max_length` tokens are cut.
 
@@ -84,26 +101,28 @@ def write_down(
     Args:
         name: the model's, for errors.
         on_prompt: learn prompts as well, all but the very first token.
+        cut: which pieces of an example are written down, and which of them are learned.
 
     Raises:
         ChatTemplateUnusable: the examples are chats and the tokenizer cannot write them down.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lengths, cut, learned = [0], [], []
+    lengths, is_cut, learned = [0], [], []
     with (folder / "ids.bin").open("wb") as file:
         for some in writings:
-            for ids, is_target in _encoded(some, tokenizer, name):
+            for ids, is_target in _encoded(some, tokenizer, name, cut):
                 file.write(np.array(ids[:max_length], dtype=np.int32).tobytes())
                 mask = np.array(is_target[:max_length], dtype=bool) | on_prompt
                 mask[:1] = False  # nothing comes before the first token that it could be predicted from
                 learned.append(mask)
                 lengths.append(len(mask))
-                cut.append(len(ids) > max_length)
+                is_cut.append(len(ids) > max_length)
+    is_empty = not sum(lengths)
     return Scripts(
-        ids=np.memmap(folder / "ids.bin", dtype=np.int32, mode="r"),
+        ids=np.zeros(0, np.int32) if is_empty else np.memmap(folder / "ids.bin", dtype=np.int32, mode="r"),
         types=None,
         starts=np.cumsum(np.array(lengths, dtype=np.int64)),
-        is_cut=np.array(cut, dtype=bool),
+        is_cut=np.array(is_cut, dtype=bool),
         pad_id=int(tokenizer.pad_token_id or 0),
         pads_left=False,
         is_target=np.concatenate(learned),
@@ -111,9 +130,9 @@ def write_down(
 
 
 def _encoded(
-    writings: Sequence[Writing], tokenizer: PreTrainedTokenizerBase, name: str
+    writings: Sequence[Writing], tokenizer: PreTrainedTokenizerBase, name: str, cut: Cut
 ) -> Iterator[tuple[list[int], list[bool]]]:
-    pieces = [list(pieces_of(one, tokenizer, name)) for one in writings]
+    pieces = [list(cut(one, tokenizer, name)) for one in writings]
     texts = [piece.text for some in pieces for piece in some]
     ids = iter(tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"])
     opening = opening_of(tokenizer)
@@ -127,13 +146,6 @@ def _encoded(
             tokens += found
             mask += [piece.is_learned] * len(found)
         yield tokens, mask
-
-
-def pieces_of(writing: Writing, tokenizer: PreTrainedTokenizerBase, name: str) -> Iterable[Piece]:
-    """Cut an example into what is given and what is learned."""
-    if writing.messages is not None:
-        return chat_pieces(writing.messages, tokenizer, name)
-    return [Piece(writing.prompt, is_learned=False), Piece(writing.completion or "", is_learned=True, is_closed=True)]
 
 
 def opening_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:

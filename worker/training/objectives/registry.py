@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from core.methods import LogitsMethod
+from core.methods import LogitsMethod, OnPolicyMethod
 from worker.training.objectives.forward_kl import forward_kl
 from worker.training.objectives.hidden import hidden_cosine, hidden_mse
 from worker.training.objectives.jsd import jsd
@@ -32,7 +32,7 @@ DIVERGENCES: dict[str, Callable[..., Tensor]] = {
 HIDDEN: dict[str, HiddenObjective] = {"cosine": hidden_cosine, "mse": hidden_mse}
 
 
-def objective_of(method: LogitsMethod) -> Objective:
+def objective_of(method: LogitsMethod | OnPolicyMethod) -> Objective:
     """Return the divergence that `method` names, its own parameters filled in."""
     divergence = DIVERGENCES[method.divergence]
     return partial(divergence, beta=method.beta) if method.divergence == "jsd" else divergence
