@@ -7,11 +7,13 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from typing import TYPE_CHECKING
 
 from core.errors import SecretsUnavailable, SecretUnreadable
 from core.settings import Settings
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 KEY_FILE = "secret.key"
 
@@ -20,7 +22,7 @@ class Seal:
     """Seals with the first key and opens with any of them, so that keys can be changed."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        self._fernet = _fernet(keys)
         self._first = keys[0].encode()
 
     def sealed(self, owner: str, name: str, value: str) -> str:
@@ -29,6 +31,8 @@ class Seal:
 
     def opened(self, owner: str, name: str, sealed: str) -> str:
         """Return the value. Raises SecretUnreadable."""
+        from cryptography.fernet import InvalidToken
+
         try:
             *place, value = json.loads(self._fernet.decrypt(sealed))
         except InvalidToken:
@@ -40,6 +44,13 @@ class Seal:
     def digest(self, text: str) -> str:
         """Return a digest that says nothing to whoever lacks the key."""
         return hmac.new(self._first, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _fernet(keys: Sequence[str]) -> "MultiFernet":
+    """Imported where it is used: 7 MB that a process without secrets does not hold."""
+    from cryptography.fernet import Fernet, MultiFernet
+
+    return MultiFernet([Fernet(key) for key in keys])
 
 
 def seal_of(settings: Settings, *, makes_key: bool = False) -> Seal:
@@ -61,6 +72,8 @@ def seal_of(settings: Settings, *, makes_key: bool = False) -> Seal:
 
 def _make(file: Path) -> None:
     """Make the key file, readable for its owner alone. Of two that do so at once, one wins and both read its key."""
+    from cryptography.fernet import Fernet
+
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
