@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     )
     shutdown_grace_seconds: float = Field(25.0, gt=0, description="The same when the worker is told to stop.")
 
+    cache_bytes: int = Field(
+        20 << 30, ge=0, description="How much a worker keeps of what teachers said, for later jobs; 0 keeps nothing."
+    )
+    cache_seconds: float = Field(30 * 86_400.0, gt=0, description="What no job has used for so long is forgotten.")
+
     max_json_bytes: int = Field(1 << 20, ge=1, description="Largest JSON body.")
     max_dataset_bytes: int = Field(2 << 30, ge=1, description="Largest data set upload.")
     max_dataset_expanded_bytes: int = Field(8 << 30, ge=1, description="Largest data set once decompressed.")
@@ -124,3 +129,8 @@ class Settings(BaseSettings):
     def work(self) -> Path:
         """Scratch space of this machine: what it holds can be made again."""
         return self.data.resolve() / "work"
+
+    @cached_property
+    def cache(self) -> Path:
+        """What teachers said, on this machine, for later jobs."""
+        return self.data.resolve() / "cache"

@@ -22,6 +22,7 @@ from core.settings import Settings
 from core.spec import JobSpec
 from core.tables import Job
 from core.wire import NOT_CLAIMED, READY, JobError
+from worker.cache import cache_folder
 from worker.checkpoints import restore_checkpoints
 from worker.patience import patiently
 from worker.recorder import Recorder
@@ -107,7 +108,8 @@ def _train(
         student = gathered.model("student", spec.student.model, spec.student.revision)
     restore_checkpoints(database, blobs, job.id, folder)
     stop_if_asked(recorder)
-    outcome = distil(Inputs(spec, folder, teachers, student, dataset, gathered.provenance), recorder)
+    cache = cache_folder(settings, job.owner)
+    outcome = distil(Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache), recorder)
 
     recorder.stage("uploading")
     results = Results(blobs, job)

@@ -15,13 +15,15 @@ from worker.training.journey import READ_COST, TRAIN_COST, Journey
 from worker.training.models import parameter_count
 from worker.training.observer import Observer, stop_if_asked
 from worker.training.phase import steps_of
+from worker.training.teacher_cache import TeacherCache
 
 log = logging.getLogger("distil")
 
 
 class Desk:
-    def __init__(self, spec: JobSpec, folder: Path, observer: Observer) -> None:
+    def __init__(self, spec: JobSpec, folder: Path, observer: Observer, cache: TeacherCache | None = None) -> None:
         self.spec, self.folder, self.observer = spec, folder, observer
+        self.cache = cache or TeacherCache()
         self.precision = precision_of(spec.training.precision)
         self.journey = Journey(observer)
         self._stages: list[tuple[str, float]] = []

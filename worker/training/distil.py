@@ -26,6 +26,7 @@ from worker.training.readings import Readings
 from worker.training.signal import ensemble
 from worker.training.student_phase import student_phase, trainable_count
 from worker.training.students import Student
+from worker.training.teacher_cache import TeacherCache
 from worker.training.teaching import Classroom, gather
 from worker.training.tuning import finetune
 
@@ -58,7 +59,7 @@ def _prepare() -> None:
 
 
 def distil_classifier(inputs: Inputs, observer: Observer) -> Outcome:
-    desk = Desk(inputs.spec, inputs.folder, observer)
+    desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs))
 
     desk.stage("loading")
     examples = data.read(inputs.dataset, desk.spec.dataset, desk.spec.training.seed)

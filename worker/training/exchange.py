@@ -18,6 +18,8 @@ class Inputs:
     """None where the student is made from the teacher or a config."""
     dataset: Path
     provenance: dict[str, Any]
+    cache: Path | None = None
+    """Where what teachers say is kept for later jobs; None where nothing is."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from core.errors import ModelUnreadable
 from worker.training.data import Examples
 from worker.training.desk import Desk
-from worker.training.models import positions_of
+from worker.training.models import Loaded, positions_of
 from worker.training.observer import stop_if_asked
 from worker.training.predict import Pulse, logits_of
-from worker.training.signal import Logits, keep
+from worker.training.signal import Logits
 from worker.training.split import Rows
 from worker.training.students import Student
 from worker.training.teaching import Classroom
@@ -69,19 +69,30 @@ class Readings:
 
     def teacher_logits(self, classroom: Classroom) -> list[Logits]:
         """Let every teacher read every text once; its logits are kept on disk and used for all epochs."""
+        return [
+            self._said(number, teacher, encoded, classroom.classes)
+            for number, (teacher, encoded) in enumerate(zip(classroom.teachers, self.teachers, strict=True))
+        ]
+
+    def _said(self, number: int, teacher: Loaded, encoded: Encoded, classes: list[str]) -> Logits:
+        desk, leg = self.desk, f"reading-{number}"
+        is_tuned = desk.spec.teacher_models[number].finetune is not None
+        key = None if is_tuned else desk.cache.key(number, encoded, desk.precision, kind="logits", classes=classes)
+        kept = desk.cache.find(key)
+        if kept is not None:
+            desk.observer.event("The teacher has read these texts for an earlier job: what it said then is used.")
+            desk.journey.found(leg, 1.0)
+            return kept
         every = np.arange(len(self.examples), dtype=np.int64)
-        kept = []
-        for number, (teacher, encoded) in enumerate(zip(classroom.teachers, self.teachers, strict=True)):
-            found = logits_of(
-                teacher.model,
-                encoded,
-                every,
-                batch_size=READING_BATCH,
-                precision=self.desk.precision,
-                pulse=self._pulse(f"reading-{number}", len(every)),
-            )
-            kept.append(keep(found, self._path(number)))
-        return kept
+        found = logits_of(
+            teacher.model,
+            encoded,
+            every,
+            batch_size=READING_BATCH,
+            precision=desk.precision,
+            pulse=self._pulse(leg, len(every)),
+        )
+        return desk.cache.keep(key, found, self._path(number))
 
     def _path(self, number: int) -> Path:
         return self.desk.folder / "cache" / f"teacher-{number}-logits.npy"

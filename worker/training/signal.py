@@ -4,7 +4,6 @@ Legend: N examples, C classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,14 +17,6 @@ def log_probabilities(logits_NC: Logits, temperature: float = 1.0) -> NDArray[np
     logits = torch.from_numpy(np.array(logits_NC, dtype=np.float64))
     found: NDArray[np.float64] = torch.log_softmax(logits / temperature, dim=1).numpy()
     return found
-
-
-def keep(logits_NC: Logits, path: Path) -> Logits:
-    """Write logits to a .npy file and return them memory-mapped."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, logits_NC)
-    mapped: Logits = np.load(path, mmap_mode="r")
-    return mapped
 
 
 def ensemble(members_NC: Sequence[Logits], weights: Sequence[float], temperature: float) -> Logits:

@@ -3,6 +3,7 @@
 Legend: B sequences, T positions.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,14 @@ class Encoded:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.starts)
+
+    @property
+    def digest(self) -> str:
+        """What tells these texts, as this tokenizer cuts them, from all others."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.starts).tobytes())
+        for array in (self.ids, self.types):
+            digest.update(memoryview(b"none") if array is None else np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def batch(self, rows: Sequence[int] | Rows) -> dict[str, Tensor]:
         """Return input_ids and attention_mask [B, T] (and token_type_ids where the model reads them)."""

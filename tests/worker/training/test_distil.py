@@ -93,7 +93,7 @@ def test_bf16_may_be_asked_for_and_is_said(lab: Lab) -> None:
 def test_a_full_disk_is_said_with_sizes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device that is always full stands in for a full disk; the error is the kernel's."""
     monkeypatch.setattr(
-        "worker.training.readings.keep", lambda logits, path: Path("/dev/full").write_bytes(b"x" * 9999)
+        "worker.training.teacher_cache.TeacherCache.keep", lambda *_: Path("/dev/full").write_bytes(b"x" * 9999)
     )
     with pytest.raises(DiskFull, match=r"no space is left in the work folder: [\d,]+ bytes are free"):
         lab.run()

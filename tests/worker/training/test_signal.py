@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.training.signal import ensemble, keep, log_probabilities
+from worker.training.signal import ensemble, log_probabilities
 
 
 @given(st.floats(0.5, 20), st.lists(st.floats(0.1, 10), min_size=2, max_size=4), st.integers(0, 999))
@@ -21,11 +20,3 @@ def test_an_ensemble_is_the_weighted_mean_of_softened_probabilities(
 def test_one_teacher_is_itself() -> None:
     logits = np.ones((3, 2), dtype=np.float32)
     assert ensemble([logits], [5.0], 2.0) is logits
-
-
-def test_logits_are_kept_on_disk_and_mapped(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    kept = keep(np.arange(6, dtype=np.float32).reshape(3, 2), tmp_path / "cache" / "logits.npy")
-    assert isinstance(kept, np.memmap)
-    assert kept.tolist() == [[0, 1], [2, 3], [4, 5]]
-    with pytest.raises(ValueError, match="read-only"):
-        kept[0] = 0

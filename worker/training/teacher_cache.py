@@ -1,0 +1,82 @@
+"""What teachers said, kept between jobs: a teacher that has read these texts once need not read them again."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.training.device import Precision, device_name
+from worker.training.exchange import Inputs
+from worker.training.tokens import Encoded
+
+SUFFIX = ".npy"
+
+
+@dataclass(frozen=True)
+class TeacherCache:
+    """Arrays in one folder, found by who read and what was read, not by names: another T, alpha, divergence, student or
+    copy of the data set finds them too. Files appear whole or not at all, so that jobs may share the folder.
+    """
+
+    folder: Path | None = None
+    """None where nothing is shared."""
+    teachers: Sequence[str] = ()
+    """A digest of each teacher's weights and tokenizer, in the order of the spec."""
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> Self:
+        """Return the cache of a job's inputs."""
+        if inputs.cache is None:
+            return cls()
+        places = range(len(inputs.teachers))
+        return cls(inputs.cache, [inputs.provenance[f"teacher-{place}"]["sha256"] for place in places])
+
+    def key(self, teacher: int, encoded: Encoded, precision: Precision, **more: Any) -> str | None:
+        """Return what tells this reading from every other one; None where nothing is shared.
+
+        Args:
+            teacher: its place in the spec. One that was fine-tuned in this job has no key.
+            encoded: the token ids that it reads, all of them, in their order.
+            more: what else decides the numbers, such as their kind and the order of the classes.
+        """
+        if self.folder is None:
+            return None
+        said = {
+            "teacher": self.teachers[teacher],
+            "read": encoded.digest,
+            "precision": precision,
+            "device": device_name(),
+            "versions": [version("torch"), version("transformers")],
+            **more,
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def find(self, key: str | None) -> NDArray[Any] | None:
+        """Return the array, memory-mapped, and note that it was used; None where it is not there or not whole."""
+        if self.folder is None or key is None:
+            return None
+        path = self.folder / f"{key}{SUFFIX}"
+        try:
+            os.utime(path)
+            found: NDArray[Any] = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            return None
+        return found
+
+    def keep(self, key: str | None, array: NDArray[Any], otherwise: Path) -> NDArray[Any]:
+        """Write an array and return it memory-mapped; below `otherwise` where nothing is shared."""
+        own = otherwise if self.folder is None or key is None else self.folder / f"{key}.{os.getpid()}.part"
+        own.parent.mkdir(parents=True, exist_ok=True)
+        with own.open("wb") as file:
+            np.save(file, array)
+        if self.folder is not None and key is not None:
+            own = own.rename(self.folder / f"{key}{SUFFIX}")
+        kept: NDArray[Any] = np.load(own, mmap_mode="r")
+        return kept
