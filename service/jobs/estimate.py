@@ -33,6 +33,8 @@ BYTES_PER_WEIGHT = 4
 BYTES_PER_TRAINED_WEIGHT = 16
 """Weight, gradient and Adam's two moments, float32."""
 PROCESS_BYTES = 350_000_000
+WRITTEN_TOKEN = 6.0
+"""Tokens that are read in the time in which one is written: every weight is fetched for a few rows alone."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
         total += 2.0 * size.body * tokens * examples
         if teacher.finetune is not None:
             total += 6.0 * size.body * tokens * labelled * teacher.finetune.epochs
+    if spec.method.type == "on_policy":
+        written = spec.method.student_share * spec.method.generation.max_new_tokens
+        total += steps * per_step * 2.0 * WRITTEN_TOKEN * student.body * written
+        total += steps * per_step * 2.0 * sum(size.body for size in teachers) * tokens
     return total
 
 

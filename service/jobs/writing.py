@@ -8,6 +8,7 @@ from core.spec import Form
 from core.tables import Model
 from service.jobs.checked import Checked
 from service.jobs.faults import Part, fault, missing_column, share_faults, split_faults
+from service.jobs.own_texts import own_text_faults
 from service.models.folder import task_of
 from service.models.tokenizers import has_chat_template, tokens_differ
 from service.problems import Fault
@@ -45,6 +46,7 @@ def _dataset(checked: Checked, form: Form | None) -> Iterator[Fault]:
         yield fault(["dataset", "columns"], "missing_column", detail)
         return
     yield from _cells(checked, form)
+    yield from own_text_faults(checked, form)
     learned = _learned_column(checked, form)
     if learned is None or learned not in present:
         return

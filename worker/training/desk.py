@@ -33,8 +33,10 @@ class Desk:
         return [teacher.weight for teacher in self.spec.teacher_models]
 
     def stage(self, stage: Stage) -> None:
-        """Begin a stage, unless the job is to stop."""
+        """Begin a stage, unless the job is to stop, or is in it."""
         stop_if_asked(self.observer)
+        if self._stages and self._stages[-1][0] == stage:
+            return
         self._stages.append((stage, time.monotonic()))
         self.observer.stage(stage)
         log.info("stage: %s", stage)

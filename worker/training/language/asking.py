@@ -8,10 +8,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from core.errors import DatasetUnusable
 from core.methods import OnPolicyMethod
 from worker.training.desk import Desk
+from worker.training.language.answers import Answered
 from worker.training.language.chats import Piece, asked_pieces
 from worker.training.language.data import Writing, Writings
 from worker.training.language.readings import WritingReadings
-from worker.training.language.scripts import Mask, Scripts, opening_of
+from worker.training.language.scripts import Mask, Scripts, opening_of, without
 from worker.training.models import Loaded
 from worker.training.readings import length_for
 from worker.training.split import Parts, Rows
@@ -25,6 +26,19 @@ def prompt_of(writing: Writing, tokenizer: PreTrainedTokenizerBase, name: str) -
     if writing.messages is not None:
         return asked_pieces(writing.messages, tokenizer, name)
     return [Piece(writing.prompt, is_learned=False)] if writing.has_prompt() else []
+
+
+def left_open(writings: Answered, student: Scripts, teachers: Sequence[Scripts]) -> tuple[Scripts, list[Scripts]]:
+    """Return scripts in which answers that did not end by themselves have no end: the teacher did not say so."""
+    surplus = {id(one): np.zeros(len(one.ids), dtype=bool) for one in (student, *teachers)}
+    for row, answer in writings.answers.items():
+        if answer.finished or any(one.is_cut[row] for one in (student, *teachers)):
+            continue
+        for one in (student, *teachers):
+            start, end = int(one.starts[row]), int(one.starts[row + 1])
+            surplus[id(one)][start + np.flatnonzero(one.is_target[start:end])[-1]] = True
+    opened = {id(one): without(one, surplus[id(one)]) for one in (student, *teachers)}
+    return opened[id(student)], [opened[id(one)] for one in teachers]
 
 
 class AskingReadings(WritingReadings):
@@ -43,6 +57,8 @@ class AskingReadings(WritingReadings):
         if writings.form == "text":
             raise DatasetUnusable(NO_PROMPTS)
         super().__init__(desk, writings, teachers, student)
+        if isinstance(writings, Answered):
+            self.student, self.teachers = left_open(writings, self.student, self.teachers)
         self.has_completion: Mask = self.student.kept(np.arange(len(writings))) > 0
         names = [f"teacher '{teacher.model}'" for teacher in desk.spec.teacher_models]
         readers = [(student.tokenizer, student.model, "the student")]
@@ -86,7 +102,9 @@ class AskingReadings(WritingReadings):
 
     @property
     def dropped(self) -> int:
-        return len(self.writings) - len(self.learned) - len(self.parts.validation) - len(self.parts.test)
+        given = self.writings.parts
+        whole = len(given.train) + len(given.validation) + len(given.test)
+        return whole - len(self.learned) - len(self.parts.validation) - len(self.parts.test)
 
     @property
     def lengths(self) -> Rows:

@@ -58,7 +58,7 @@ def assess_writers(
         task="text-generation",
         held_out=readings.parts.held_out_name,
         examples=WritingExamples(
-            train=len(readings.parts.train),
+            train=len(readings.learned),
             validation=len(readings.parts.validation),
             test=len(readings.parts.test),
             kept_tokens=readings.kept_tokens,

@@ -22,7 +22,7 @@ from worker.training.language.course import (
     why_no_baseline,
 )
 from worker.training.language.models import load_writer
-from worker.training.language.on_policy import own_work, with_own_texts
+from worker.training.language.on_policy import asking_readings, own_work, with_own_texts
 from worker.training.language.page import writing_card, writing_page
 from worker.training.language.readings import WritingReadings
 from worker.training.language.students import build_writer
@@ -85,7 +85,7 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
 
 def _readings(desk: Desk, writings: data.Writings, teachers: list[Loaded], student: Student) -> WritingReadings:
     if desk.spec.method.type == "on_policy":
-        return AskingReadings(desk, writings, teachers, student, desk.spec.method)
+        return asking_readings(desk, writings, teachers, student)
     return WritingReadings(desk, writings, teachers, student)
 
 

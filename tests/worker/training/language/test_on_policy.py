@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from core.errors import DatasetUnusable
 from core.report import GenerationReport
 from core.wire import Progress
-from tests.worker.training.conftest import Notebook
-from tests.worker.training.language.conftest import WritingLab, gpt2, saved
+from tests.worker.training.conftest import Notebook, write_parquet
+from tests.worker.training.language.conftest import WritingLab, counting, gpt2, saved
 from worker.training.exchange import Outcome
 from worker.training.generation.writer import TransformersWriter
 from worker.training.language.pupil import WritingPupil
@@ -21,6 +22,7 @@ from worker.training.observer import Stopped, StopReason
 
 ALONE = {"baseline": False}
 TOKENS = 8
+QUICK = {"max_steps": 2, "learning_rate": 1e-2}
 
 
 def method_of(share: float = 0.5, **changes: Any) -> dict[str, Any]:
@@ -139,9 +141,7 @@ def test_signs_of_life_go_on_at_every_token(lab: WritingLab) -> None:
     ids=["lora", "config"],
 )
 def test_any_student_may_write(lab: WritingLab, student: dict[str, Any]) -> None:
-    outcome, report = run(
-        lab, student=student, method=method_of(1.0), alpha=1.0, training={"max_steps": 2, "learning_rate": 1e-2}
-    )
+    outcome, report = run(lab, student=student, method=method_of(1.0), alpha=1.0, training=QUICK)
     assert report.student_after.kl_to_teacher != report.student_before.kl_to_teacher
     assert not any("lora" in name for name in weights_of(outcome))
 
@@ -158,6 +158,34 @@ def test_memory_that_does_not_suffice_halves_batches_and_changes_no_step(
     wanted = weights_of(roomy)
     for name, tensor in weights_of(halved).items():
         torch.testing.assert_close(tensor, wanted[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """Prompts without a completion."""
+    return write_parquet(tmp_path / "questions.parquet", {"prompt": counting(60)["prompt"]})
+
+
+def test_prompts_alone_are_enough_and_the_teacher_answers_what_is_measured(lab: WritingLab, questions: Path) -> None:
+    notebook = Notebook()
+    _, report = run(
+        lab, notebook, data=questions, method=method_of(1.0), alpha=1.0, evaluation={"baseline": True}, training=QUICK
+    )
+    assert notebook.stages == ["loading", "teaching", "training", "evaluating", "exporting"]
+    assert report.baseline is None
+    assert notebook.said("no training example has a completion")
+    assert notebook.said("The teacher answers 24 held-out prompts")
+    assert (report.examples.train, report.examples.validation, report.examples.test) == (36, 12, 12)
+    assert report.student_after.kl_to_teacher < report.student_before.kl_to_teacher
+    assert report.teacher.loss < report.student_before.loss, "they are its own texts"
+
+
+def test_a_share_for_completions_needs_some(lab: WritingLab, questions: Path) -> None:
+    with pytest.raises(DatasetUnusable, match=r"set method\.student_share and alpha to 1"):
+        run(lab, data=questions)
+    finetuned = {"model": "teacher", "finetune": {"epochs": 1}}
+    with pytest.raises(DatasetUnusable, match="cannot be fine-tuned"):
+        run(lab, data=questions, method=method_of(1.0), alpha=1.0, teacher=finetuned)
 
 
 def cramped(method: Any) -> Any:
