@@ -17,6 +17,8 @@ from worker.training.exchange import Inputs
 from worker.training.tokens import Encoded
 
 SUFFIX = ".npy"
+HEADER_BYTES = 128
+"""What a file takes besides its numbers."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class TeacherCache:
         Args:
             teacher: its place in the spec. One that was fine-tuned in this job has no key.
             encoded: the token ids that it reads, all of them, in their order.
+            precision: that of the forward pass.
             more: what else decides the numbers, such as their kind and the order of the classes.
         """
         if self.folder is None:
@@ -70,13 +73,26 @@ class TeacherCache:
             return None
         return found
 
-    def keep(self, key: str | None, array: NDArray[Any], otherwise: Path) -> NDArray[Any]:
-        """Write an array and return it memory-mapped; below `otherwise` where nothing is shared."""
-        own = otherwise if self.folder is None or key is None else self.folder / f"{key}.{os.getpid()}.part"
+    def writable(self, key: str | None, kind: np.dtype[Any], shape: tuple[int, ...], otherwise: Path) -> Any:
+        """Return an array on disk to be filled bit by bit; `seal` gives it its name."""
+        own = self._own(key, otherwise)
         own.parent.mkdir(parents=True, exist_ok=True)
-        with own.open("wb") as file:
-            np.save(file, array)
+        return np.lib.format.open_memmap(own, mode="w+", dtype=kind, shape=shape)
+
+    def seal(self, key: str | None, array: Any) -> NDArray[Any]:
+        """Return the filled array, read-only; from now on others find it."""
+        array.flush()
+        own = Path(array.filename)
         if self.folder is not None and key is not None:
             own = own.rename(self.folder / f"{key}{SUFFIX}")
         kept: NDArray[Any] = np.load(own, mmap_mode="r")
         return kept
+
+    def keep(self, key: str | None, array: NDArray[Any], otherwise: Path) -> NDArray[Any]:
+        """Write an array and return it memory-mapped; below `otherwise` where nothing is shared."""
+        on_disk = self.writable(key, array.dtype, array.shape, otherwise)
+        on_disk[...] = array
+        return self.seal(key, on_disk)
+
+    def _own(self, key: str | None, otherwise: Path) -> Path:
+        return otherwise if self.folder is None or key is None else self.folder / f"{key}.{os.getpid()}.part"

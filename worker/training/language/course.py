@@ -14,7 +14,15 @@ from worker.training.language.lessons import WritingLessons
 from worker.training.language.models import vocabulary_of
 from worker.training.language.pupil import WritingPupil
 from worker.training.language.readings import WritingReadings
-from worker.training.language.shelf import Pulse, States, keep_likeliest, keep_states, likeliest_bytes, states_bytes
+from worker.training.language.shelf import (
+    Pulse,
+    Shared,
+    States,
+    keep_likeliest,
+    keep_states,
+    likeliest_bytes,
+    states_bytes,
+)
 from worker.training.language.signal import Present, Signal, Voices
 from worker.training.language.students import writer_with_lora
 from worker.training.language.vocabulary import shared_vocabulary
@@ -22,6 +30,7 @@ from worker.training.models import Loaded, parameter_count
 from worker.training.objectives.registry import objective_of
 from worker.training.observer import stop_if_asked
 from worker.training.phase import Phase, steps_of, train
+from worker.training.split import Rows
 from worker.training.students import Student, required
 from worker.training.trainer import Measure
 
@@ -66,11 +75,26 @@ def lectures(desk: Desk, readings: WritingReadings, voices: Voices) -> Lectures:
     what = f"the {top_k} likeliest words" if top_k else "last hidden states"
     desk.observer.event(f"The teacher reads once: {what} of {readings.kept_tokens:,} tokens take {size:,} bytes.")
     if top_k is None:
-        return Lectures(voices, keep_states(voices, readings.teachers, train_rows, folder / "train", pulse), validation)
+        shared = _shared(desk, readings, train_rows)
+        kept_states = keep_states(voices, readings.teachers, train_rows, folder / "train", pulse, shared)
+        return Lectures(voices, kept_states, validation)
     kept = keep_likeliest(
         voices, readings.teachers, train_rows, folder / "train", pulse, top_k=top_k, temperature=desk.spec.T
     )
     return Lectures(voices, kept, validation)
+
+
+def _shared(desk: Desk, readings: WritingReadings, rows: Rows) -> Shared:
+    """Return where the states of these examples lie for other jobs; a teacher that was fine-tuned shares nothing."""
+    keys = [
+        None
+        if wanted.finetune is not None
+        else desk.cache.key(number, scripts, desk.precision, kind="states", rows=rows.tolist())
+        for number, (wanted, scripts) in enumerate(zip(desk.spec.teacher_models, readings.teachers, strict=True))
+    ]
+    if all(key is not None and desk.cache.find(key) is not None for key in keys):
+        desk.observer.event("The teacher has read these texts for an earlier job: what it said then is used.")
+    return Shared(desk.cache, keys)
 
 
 def kept_bytes(desk: Desk, readings: WritingReadings, voices: Voices) -> int:

@@ -30,6 +30,7 @@ from worker.training.models import Loaded, parameter_count
 from worker.training.observer import Observer, stop_if_asked
 from worker.training.phase import Trained, steps_of, train
 from worker.training.students import Student
+from worker.training.teacher_cache import TeacherCache
 
 log = logging.getLogger("distil")
 
@@ -41,7 +42,7 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
         JobFailed: what a user or operator can mend, in words.
         Stopped: the observer asked for it; a training phase has kept a checkpoint.
     """
-    desk = Desk(inputs.spec, inputs.folder, observer)
+    desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs))
     spec = desk.spec
 
     desk.stage("loading")

@@ -3,6 +3,7 @@
 Legend: B sequences, T positions, N kept tokens of a batch.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,10 @@ class Scripts(Encoded):
     """The token ids of all examples, end to end, and which are targets: predicted from all before them, and learned."""
 
     is_target: Mask
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(super().digest.encode() + self.is_target.tobytes()).hexdigest()
 
     @cached_property
     def target_starts(self) -> NDArray[np.int64]:

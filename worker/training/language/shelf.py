@@ -22,6 +22,7 @@ from worker.training.language.signal import Voices, coarse_divergence, coarsened
 from worker.training.memory import is_out_of_memory
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
+from worker.training.teacher_cache import HEADER_BYTES, TeacherCache
 
 READING_BATCH = 32
 Pulse = Callable[[int], None]
@@ -51,6 +52,14 @@ def shelf_of(scripts: Scripts, rows: Rows) -> Shelf:
     starts = np.full(len(counts), -1, dtype=np.int64)
     starts[rows] = np.cumsum(counts[rows]) - counts[rows]
     return Shelf(starts, counts)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Where jobs share what teachers said, and under which key each teacher's states lie; None where it has none."""
+
+    cache: TeacherCache
+    keys: Sequence[str | None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,8 @@ class Likeliest:
 
 def states_bytes(voices: Voices, tokens: int) -> int:
     """Return exactly how many bytes `keep_states` writes for so many kept tokens."""
-    return tokens * sum(int(_width(model)) for model in voices.models) * _kind(voices).itemsize
+    widths = [int(_width(model)) for model in voices.models]
+    return tokens * sum(widths) * _kind(voices).itemsize + HEADER_BYTES * len(widths)
 
 
 def likeliest_bytes(voices: Voices, top_k: int, tokens: int) -> int:
@@ -105,12 +115,27 @@ def likeliest_bytes(voices: Voices, top_k: int, tokens: int) -> int:
     return tokens * (words * np.dtype(np.int32).itemsize + classes * np.dtype(np.float32).itemsize)
 
 
-def keep_states(voices: Voices, scripts: Sequence[Scripts], rows: Rows, folder: Path, pulse: Pulse) -> States:
-    """Let the teachers read some examples, and keep their last hidden states under `folder`."""
-    shelf = shelf_of(scripts[0], rows)
+def keep_states(
+    voices: Voices,
+    scripts: Sequence[Scripts],
+    rows: Rows,
+    folder: Path,
+    pulse: Pulse,
+    shared: Shared | None = None,
+) -> States:
+    """Let the teachers read some examples, and keep their last hidden states: under `folder`, or where jobs share.
+
+    What an earlier job left there is taken as it is, and nothing is read.
+    """
+    shelf, shared = shelf_of(scripts[0], rows), shared or Shared(TeacherCache(), [None] * len(voices.models))
+    found = [shared.cache.find(key) for key in shared.keys]
+    there = [array for array in found if array is not None]
+    if len(there) == len(found):
+        pulse(len(rows))
+        return States(voices, shelf, there)
     kept = [
-        _file(folder / f"states-{number}.bin", _kind(voices), (shelf.tokens, _width(model)))
-        for number, model in enumerate(voices.models)
+        shared.cache.writable(key, _kind(voices), (shelf.tokens, _width(model)), folder / f"states-{number}.npy")
+        for number, (key, model) in enumerate(zip(shared.keys, voices.models, strict=True))
     ]
 
     def note(hidden: Sequence[Tensor], places: NDArray[np.int64]) -> None:
@@ -118,7 +143,7 @@ def keep_states(voices: Voices, scripts: Sequence[Scripts], rows: Rows, folder: 
             array[places] = _array(states_ND, voices)
 
     read_all(voices, scripts, rows, shelf, note, pulse)
-    return States(voices, shelf, [_sealed(array) for array in kept])
+    return States(voices, shelf, [shared.cache.seal(key, array) for key, array in zip(shared.keys, kept, strict=True)])
 
 
 def keep_likeliest(

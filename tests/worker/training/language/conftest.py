@@ -188,6 +188,7 @@ class WritingLab:
         student_folder: Path | None = None,
         data: Path | None = None,
         folder: str = "job",
+        cache: Path | None = None,
         **changes: Any,
     ) -> tuple[Outcome, GenerationReport]:
         inputs = Inputs(
@@ -196,7 +197,8 @@ class WritingLab:
             teachers=teachers or (self.teacher,),
             student=student_folder,
             dataset=data or self.dataset,
-            provenance={"teacher": "sha256:of-the-test"},
+            provenance={f"teacher-{place}": {"sha256": "of-the-test"} for place in range(8)},
+            cache=cache,
         )
         outcome = distil(inputs, observer or Notebook())
         assert isinstance(outcome.report, GenerationReport)

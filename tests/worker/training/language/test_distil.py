@@ -1,5 +1,7 @@
 """A whole job of a language model, from a spec and files to a student, and its ways to stop."""
 
+from pathlib import Path
+
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -47,3 +49,14 @@ def test_a_job_stops_in_every_stage(lab: WritingLab, stage: Stage) -> None:
         lab.run(notebook, training={"max_steps": 2})
     assert stopped.value.reason == "cancel"
     assert notebook.stages[-1] == stage
+
+
+def test_jobs_that_differ_in_t_and_alpha_share_what_the_teacher_said(lab: WritingLab, tmp_path: Path) -> None:
+    twice = {"max_steps": 12}
+    first, second = Notebook(), Notebook()
+    lab.run(first, folder="one", cache=tmp_path / "cache", training=twice)
+    shared, _ = lab.run(second, folder="two", cache=tmp_path / "cache", training=twice, T=4.0, alpha=0.9)
+    alone, _ = lab.run(folder="three", training=twice, T=4.0, alpha=0.9)
+    assert (first.said("for an earlier job"), second.said("for an earlier job")) == (False, True)
+    one, other = ((outcome.student / "model.safetensors").read_bytes() for outcome in (shared, alone))
+    assert one == other
