@@ -166,7 +166,11 @@ class FiltersSpec(Frozen):
 
     min_tokens: Annotated[Count, Field(le=1_000_000)] = 1
     max_tokens: Annotated[Count, Field(le=1_000_000)] | None = None
-    finished_only: Flag = Field(True, description="Only samples that ended by themselves, not by max_new_tokens.")
+    finished_only: Flag = Field(
+        True,
+        description="Only samples that ended by themselves, not by max_new_tokens. Others would be learned as if they "
+        "ended where they were cut.",
+    )
     deduplicate: Literal["exact", "near"] | None = "exact"
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
         None, description="Two letters (ISO 639-1)."
@@ -199,6 +203,23 @@ class SequenceMethod(Frozen):
     generation: GenerationSpec = GenerationSpec.model_validate({})
     filters: FiltersSpec = FiltersSpec.model_validate({})
     keep_reasoning: Flag = Field(True, description="Whether <think>…</think> stays in the texts.")
+    route: ShortText | None = Field(
+        None,
+        description="With several teachers: the column whose cells name the teacher that writes for the example. "
+        "When absent they write in turn, by weight.",
+    )
+
+    @model_validator(mode="after")
+    def _possible_lengths(self) -> Self:
+        shortest, longest = self.filters.min_tokens, self.generation.max_new_tokens
+        most = min(longest, self.filters.max_tokens or longest)
+        if shortest > most:
+            raise PydanticCustomError(
+                "filters_impossible",
+                "filters.min_tokens {shortest} is more than the {most} tokens that a text may have: nothing could pass",
+                {"shortest": shortest, "most": most},
+            )
+        return self
 
     @model_validator(mode="after")
     def _enough_samples_to_agree(self) -> Self:

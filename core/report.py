@@ -111,16 +111,21 @@ class ClassificationReport(Part):
 
 
 class WritingQuality(Part):
-    """One language model on the held-out completions. All numbers are per token of a completion."""
+    """One language model on the held-out completions, or on the teacher's texts for held-out prompts where the student
+    learned from texts. All numbers are per token of a completion."""
 
     loss: float
     """Mean cross-entropy with the completions' tokens, in nats."""
     perplexity: float
     """exp(loss)."""
-    agreement: float
-    """Share of tokens where this model's first choice is the teacher's."""
-    kl_to_teacher: float
-    """Mean KL(teacher || model) at temperature 1, in nats."""
+    agreement: float | None
+    """Share of tokens where this model's first choice is the teacher's; None where their tokens cannot be compared."""
+    kl_to_teacher: float | None
+    """Mean KL(teacher || model) at temperature 1, in nats; None like agreement."""
+    completions_loss: float | None = None
+    """Where the student learned from texts: the loss on the data set's own held-out completions, if it has any."""
+    pass_rate: float | None = None
+    """Share of held-out prompts that it answers rightly, always taking the likeliest token; None without a verifier."""
     distinct_2: float | None
     """Different pairs of neighbouring tokens over all pairs, in the samples; None where they are too short."""
     parameters: int
@@ -135,9 +140,10 @@ class WritingGain(Part):
 
     loss: float
     loss_interval: Interval
-    kl_to_teacher: float
-    kl_interval: Interval
-    agreement: float
+    kl_to_teacher: float | None
+    """None, like the two below, where their tokens cannot be compared."""
+    kl_interval: Interval | None
+    agreement: float | None
 
 
 class WritingExamples(Part):
@@ -156,10 +162,33 @@ class Sample(Part):
     """What each model writes after the prompt of a held-out example, always taking the likeliest token."""
 
     prompt: str
-    reference: str
+    reference: str | None
+    """The data set's own completion, if it has one."""
     teacher: str
     student_before: str
     student_after: str
+
+
+class WrittenTexts(Part):
+    """What the teachers wrote for a student that learns from texts, and what became of it."""
+
+    prompts: int
+    samples: int
+    kept: int
+    dropped: dict[str, int]
+    """How many were dropped, by the first reason against each."""
+    tokens: int
+    kept_tokens: int
+    tokens_per_second: float | None
+    """While they were written; None where an earlier attempt had written everything."""
+    kept_of: dict[str, int]
+    """How many are kept of each teacher, where several wrote."""
+    verified: int
+    """How many held-out prompts are behind pass_rate."""
+    no_baseline: str | None
+    """Why there is no student of the data set's own completions to compare with."""
+    incomparable: str | None
+    """Why there is no KL to the teacher."""
 
 
 class GenerationReport(Part):
@@ -167,17 +196,20 @@ class GenerationReport(Part):
     held_out: Literal["test", "validation"]
     examples: WritingExamples
     student: StudentFacts
-    teacher: WritingQuality
+    teacher: WritingQuality | None
+    """None for a teacher whose weights are not here."""
     teachers: dict[str, WritingQuality]
     """Each member of an ensemble; empty for a single teacher."""
     student_before: WritingQuality
     student_after: WritingQuality
     baseline: WritingQuality | None
     gain: WritingGain | None
+    texts: WrittenTexts | None = None
+    """For a student that learned from its teachers' texts."""
     samples: list[Sample]
-    compression: float
+    compression: float | None
     """Teacher parameters over student parameters."""
-    speedup: float
+    speedup: float | None
     """Student tokens per second over the teacher's."""
     cost: Cost
     verdict: str

@@ -30,6 +30,7 @@ from core.methods import (
     NotNegative,
     OnPolicyMethod,
     Positive,
+    SequenceMethod,
     ShortText,
 )
 from core.references import ModelReference, Name, Nameable
@@ -113,7 +114,9 @@ class ColumnsSpec(Frozen):
     label: ShortText = "label"
     prompt: ShortText = "prompt"
     completion: ShortText = "completion"
-    messages: ShortText = "messages"
+    messages: ShortText | None = Field(
+        "messages", description="null: read prompts or texts, though there are chats beside them."
+    )
     split: ShortText | None = None
 
     def form_of(self, present: Collection[str]) -> Form | None:
@@ -215,8 +218,6 @@ def _built_task(task: Any) -> Any:
 
 def _built_method(written: Any) -> Any:
     kind = written.get("type", "logits") if isinstance(written, dict) else None
-    if kind == "sequence":
-        raise not_available(f"method.type {kind}", "Use method.type logits.")
     if kind == "logits" and written.get("alignment") is not None:
         raise not_available("method.alignment", "Use a student that shares the teacher's tokenizer.")
     return {"type": "logits", **written} if isinstance(written, dict) else written
@@ -306,6 +307,12 @@ class JobSpec(Frozen):
     def mixing(self) -> LogitsMethod | OnPolicyMethod:
         """The method of a job that compares distributions, token by token or example by example."""
         assert self.method.type != "sequence"
+        return self.method
+
+    @property
+    def sequence_method(self) -> SequenceMethod:
+        """The method of a job that learns from texts which its teachers write."""
+        assert self.method.type == "sequence"
         return self.method
 
     @property

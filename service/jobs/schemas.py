@@ -21,9 +21,11 @@ class ProgressOut(Progress):
 
 
 class LossOut(Out):
+    """What is minimised. T and alpha are null where they play no part: the labels are the teacher's texts."""
+
     formula: str
-    T: float
-    alpha: float
+    T: float | None
+    alpha: float | None
 
 
 class LinksOut(Out):
@@ -72,7 +74,7 @@ def job_out(job: Job, queue_position: int | None = None) -> JobOut:
         spec=spec,
         progress=ProgressOut(**job.progress, queue_position=queue_position),
         metrics=job.metrics,
-        loss=LossOut(formula=spec.loss_formula, T=spec.T, alpha=spec.alpha),
+        loss=_loss(spec),
         models=Sizes(**job.sizes) if job.sizes else None,
         report=REPORT.validate_python(job.report) if job.report else None,
         warnings=job.warnings,
@@ -81,6 +83,11 @@ def job_out(job: Job, queue_position: int | None = None) -> JobOut:
         labels=spec.labels,
         links=links_of(job.id),
     )
+
+
+def _loss(spec: JobSpec) -> LossOut:
+    is_mixed = spec.method.type != "sequence"
+    return LossOut(formula=spec.loss_formula, T=spec.T if is_mixed else None, alpha=spec.alpha if is_mixed else None)
 
 
 def links_of(job_id: str) -> LinksOut:

@@ -69,9 +69,10 @@ def _cells(checked: Checked, form: Form) -> Iterator[Fault]:
     """Check that the columns hold what they should."""
     columns, present = checked.spec.dataset.columns, checked.columns
     if form == "messages":
-        wrong = present[columns.messages].get("not_chats")
-        if present[columns.messages]["type"] not in ("json", "string"):
-            wrong = wrong or {"line": 1, "why": f"messages are {present[columns.messages]['type']}"}
+        chats = present[columns.messages or ""]
+        wrong = chats.get("not_chats")
+        if chats["type"] not in ("json", "string"):
+            wrong = wrong or {"line": 1, "why": f"messages are {chats['type']}"}
         if wrong is not None:
             detail = f"column '{columns.messages}', line {wrong['line']}: {wrong['why']}"
             yield fault(["dataset", "columns", "messages"], "not_chats", detail)

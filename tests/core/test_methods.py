@@ -18,6 +18,20 @@ def test_a_pattern_is_looked_for_anywhere_and_takes_no_exponential_time() -> Non
     assert not finder("^(a+)+$")("a" * 100_000 + "!")
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"filters": {"min_tokens": 300}},
+        {"filters": {"min_tokens": 9, "max_tokens": 8}},
+        {"filters": {"min_tokens": 9}, "generation": {"max_new_tokens": 8}},
+    ],
+)
+def test_lengths_that_no_text_can_have_are_refused(parts: dict[str, dict[str, int]]) -> None:
+    with pytest.raises(ValidationError, match="nothing could pass"):
+        SequenceMethod.model_validate(parts)
+    SequenceMethod.model_validate({"filters": {"min_tokens": 8}, "generation": {"max_new_tokens": 8}})
+
+
 def test_more_than_all_samples_cannot_agree() -> None:
     with pytest.raises(ValidationError, match="nothing could agree"):
         SequenceMethod.model_validate({"filters": {"agreement": {"k": 2}}})

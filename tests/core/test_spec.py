@@ -125,7 +125,6 @@ def test_one_teacher_is_written_bare_and_two_as_a_list() -> None:
     "written",
     [
         {"task": "image-classification"},
-        {"method": {"type": "sequence"}},
         {"output": {"formats": ["gguf"]}},
         {"resources": {"processes": 2}},
         {"notify": [{"url": "x"}]},

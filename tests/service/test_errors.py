@@ -107,7 +107,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"alpha": -0.1}, "/alpha", "invalid_value"),
     ({"training": {"epochs": 1e9}}, "/training/epochs", "invalid_value"),
     ({"training": {"batch_size": 1.5}}, "/training/batch_size", "invalid_value"),
-    ({"method": {"type": "sequence"}}, "/method", "not_available"),
+    ({"method": {"alignment": "uld"}}, "/method", "not_available"),
     ({"method": {"type": "logits", "beta": 0.5}}, "/method", "beta_without_jsd"),
     ({"method": {"divergence": "cosine"}}, "/method/divergence", "invalid_value"),
     ({"output": {"formats": ["gguf"]}}, "/output", "not_available"),

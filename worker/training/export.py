@@ -34,10 +34,12 @@ def export(
     report: Report,
     pages: Pages,
     finetuned: Mapping[str, Loaded],
+    files: Sequence[Path] = (),
 ) -> Path:
     """Write every artifact into `<folder>/artifacts`, the manifest last, and return the folder.
 
     `finetuned` are the teachers that this job trained, by the name of their folder in it: they are the job's work too.
+    So are `files`, which are copied in.
     """
     folder = desk.folder / "artifacts"
     if folder.exists():
@@ -46,6 +48,8 @@ def export(
     save_model(model, tokenizer, folder)
     for name, teacher in finetuned.items():
         save_model(teacher.model, teacher.tokenizer or tokenizer, folder / name)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
     _write(folder / "spec.json", spec_text(desk.spec))
     _write(folder / "report.json", report.model_dump_json(indent=2))
     _write(folder / "report.html", pages.report)

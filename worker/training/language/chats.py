@@ -7,6 +7,9 @@ from transformers import PreTrainedTokenizerBase
 
 from core.chats import Message
 from core.errors import ChatTemplateUnusable
+from worker.training.generation.reasoning import BEGIN, END
+
+STAND_IN = "The answer stands here."
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,29 @@ def asked_pieces(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase
     if not whole.startswith(written):
         raise ChatTemplateUnusable(name, "its chat template writes earlier turns otherwise in longer chats")
     return [*pieces, Piece(whole[len(written) :], is_learned=False)]
+
+
+def answer_pieces(
+    messages: Sequence[Message], answer: str, tokenizer: PreTrainedTokenizerBase, name: str
+) -> list[Piece]:
+    """Cut a conversation and the assistant's answer to it; the answer alone is learned, with the token that ends it.
+
+    The answer stands as it was written where the template has the assistant begin: templates that trim turns, or drop
+    the thoughts from them, would have the student learn another text. Where the template writes <think> itself, the
+    answer's own is left out.
+
+    Raises:
+        ChatTemplateUnusable: there is no template, or it fails.
+    """
+    given = chat_prompt(messages, tokenizer, name)
+    if given.rstrip().endswith(BEGIN):
+        answer = answer.removeprefix(BEGIN).lstrip("\n")
+    elif END in answer and BEGIN not in answer:
+        answer = f"{BEGIN}\n{answer}"
+    whole = _rendered([*messages, {"role": "assistant", "content": STAND_IN}], tokenizer, name, is_prompt=False)
+    tail, end = whole.rpartition(STAND_IN)[2], str(tokenizer.eos_token) if tokenizer.eos_token else None
+    ending = tail[: tail.index(end) + len(end)] if end and end in tail else ""
+    return [Piece(given, is_learned=False), Piece(answer + ending, is_learned=True, is_closed=not ending)]
 
 
 def chat_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, name: str) -> str:

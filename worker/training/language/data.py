@@ -1,7 +1,7 @@
 """The data set of a language model: chats, prompts with completions, or plain texts, that stay on disk."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,25 +21,45 @@ Needs = Literal["completion", "prompt", "either"]
 
 @dataclass(frozen=True)
 class Writing:
-    """One example: a chat, or a completion after a prompt. A plain text completes an empty prompt."""
+    """One example: a chat, or a completion after a prompt. A plain text completes an empty prompt.
+
+    Where there are both messages and a completion, the completion is the assistant's next turn, and learned alone.
+    """
 
     prompt: str = ""
     completion: str | None = None
     messages: tuple[Message, ...] | None = None
 
     def has_completion(self) -> bool:
-        if self.messages is not None:
+        if self.messages is not None and self.completion is None:
             return any(message["role"] == "assistant" for message in self.messages)
         return bool(self.completion and self.completion.strip())
 
     def has_prompt(self) -> bool:
-        if self.messages is not None:
-            return self.messages[-1]["role"] != "assistant"
+        asked = self.answered()
+        if asked.messages is not None:
+            return bool(asked.messages) and asked.messages[-1]["role"] in ("user", "tool")
         return bool(self.prompt.strip())
 
     def has(self, needs: Needs) -> bool:
         is_learned, is_asked = needs != "prompt", needs != "completion"
         return (is_learned and self.has_completion()) or (is_asked and self.has_prompt())
+
+    def answered(self) -> "Writing":
+        """Return a chat whose last turn is the assistant's as what came before, with that turn as its completion."""
+        if self.messages is None or self.completion is not None or self.messages[-1]["role"] != "assistant":
+            return self
+        return Writing(messages=self.messages[:-1], completion=self.messages[-1]["content"])
+
+    def as_chat(self) -> "Writing":
+        """Return the example with a plain prompt as a user's message."""
+        if self.messages is not None:
+            return self.answered()
+        return Writing(messages=({"role": "user", "content": self.prompt},), completion=self.completion)
+
+
+def as_it_is(writing: Writing) -> Writing:
+    return writing
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,8 @@ class Writings:
     parts: Parts
     left_out: int
     """How many examples lack what is needed."""
+    view: Callable[[Writing], Writing] = field(default=as_it_is, kw_only=True)
+    """How each example is seen, such as `Writing.as_chat`."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,7 +85,7 @@ class Writings:
         wanted = np.zeros(pq.read_metadata(self.path).num_rows, dtype=bool)
         wanted[self.rows] = True
         for start, writings in _read(self.path, self.form, self.columns):
-            kept = [one for place, one in enumerate(writings) if wanted[start + place]]
+            kept = [self.view(one) for place, one in enumerate(writings) if wanted[start + place]]
             if kept:
                 yield kept
 
@@ -142,6 +164,7 @@ def _writing(form: Form, columns: ColumnsSpec, line: dict[str, Any], row: int) -
         return Writing(_text(line[columns.prompt]), _text(line.get(columns.completion)))
     if form == "text":
         return Writing("", _text(line[columns.text]))
+    assert columns.messages is not None
     cell = line[columns.messages]
     if cell is None:
         return Writing("", None)

@@ -26,6 +26,7 @@ from worker.training.language.on_policy import asking_readings, own_work, with_o
 from worker.training.language.page import writing_card, writing_page
 from worker.training.language.readings import WritingReadings
 from worker.training.language.students import build_writer
+from worker.training.language.texts.distil import distil_texts
 from worker.training.models import Loaded, parameter_count
 from worker.training.observer import Observer, stop_if_asked
 from worker.training.phase import Trained, steps_of, train
@@ -42,6 +43,8 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
         JobFailed: what a user or operator can mend, in words.
         Stopped: the observer asked for it; a training phase has kept a checkpoint.
     """
+    if inputs.spec.method.type == "sequence":
+        return distil_texts(inputs, observer)
     desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs))
     spec = desk.spec
 

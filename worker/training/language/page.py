@@ -26,12 +26,13 @@ ROWS: list[tuple[str, Callable[[WritingQuality], str]]] = [
 ]
 
 
-def columns_of(report: GenerationReport) -> list[tuple[str, WritingQuality]]:
-    """Return the columns of the table, the teacher first."""
+def columns_of(report: GenerationReport, alone: str = "Texts alone") -> list[tuple[str, WritingQuality]]:
+    """Return the columns of the table, the teacher first where it was measured; `alone` is the baseline's title."""
     members = [(f"Teacher {name}", one) for name, one in report.teachers.items()]
-    columns = [("Teacher" if not members else "Teachers together", report.teacher), *members]
-    columns += [("Student before", report.student_before), ("Student", report.student_after)]
-    return columns + ([("Texts alone", report.baseline)] if report.baseline is not None else [])
+    first, last = "Teacher" if not members else "Teachers together", report.baseline
+    columns = [(first, report.teacher)] if report.teacher is not None else []
+    columns += [*members, ("Student before", report.student_before), ("Student", report.student_after)]
+    return columns + ([(alone, last)] if last is not None else [])
 
 
 def writing_page(
@@ -99,6 +100,7 @@ def writing_card(spec: JobSpec, report: GenerationReport) -> str:
                 metric_value=round(value, 6),
             )
             for name, value in measured.items()
+            if value is not None
         ],
     )
     body = (

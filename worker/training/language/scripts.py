@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from worker.training.device import device
-from worker.training.language.chats import Piece, chat_pieces
+from worker.training.language.chats import Piece, answer_pieces, chat_pieces
 from worker.training.language.data import Writing, Writings
 from worker.training.split import Rows
 from worker.training.tokens import Encoded
@@ -82,6 +82,8 @@ class Scripts(Encoded):
 
 def pieces_of(writing: Writing, tokenizer: PreTrainedTokenizerBase, name: str) -> Iterable[Piece]:
     """Cut an example into what is given and what is learned."""
+    if writing.messages is not None and writing.completion is not None:
+        return answer_pieces(writing.messages, writing.completion, tokenizer, name)
     if writing.messages is not None:
         return chat_pieces(writing.messages, tokenizer, name)
     given = Piece(writing.prompt, is_learned=False)

@@ -16,9 +16,12 @@ def writing_verdict(
     )
     if gain is None or baseline is None:
         alone = "what the texts alone would give was not measured"
+        assert after.agreement is not None, "where logits are learned, agreement is measured"
         return (
             f"{close[0].upper()}{close[1:]}, choosing the same token in {percent(after.agreement)} of places; {alone}."
         )
+    assert gain.kl_to_teacher is not None, "and so is KL"
+    assert gain.kl_interval is not None
     kl = difference(gain.kl_to_teacher, gain.kl_interval.low, gain.kl_interval.high, "nats of KL to it")
     loss = difference(gain.loss, gain.loss_interval.low, gain.loss_interval.high, "nats of loss")
     is_nearer, is_better = gain.kl_interval.high < 0, gain.loss_interval.high < 0

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import FiltersUnusable
@@ -121,6 +121,7 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(FILTERS), st.booleans())
 def test_laws(data: st.DataObject, filters: dict[str, Any], keep_reasoning: bool) -> None:
     """The order in which prompts were read changes no count; what was kept is kept again; reasons have words."""

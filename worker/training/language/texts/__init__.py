@@ -1,0 +1,1 @@
+"""A student that learns from texts which its teachers write."""

@@ -1,0 +1,69 @@
+"""Who writes for a job: its teachers, each with a writer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from core.methods import GenerationSpec
+from worker.training.desk import Desk
+from worker.training.device import device
+from worker.training.generation.prompts import PromptEncoder
+from worker.training.generation.samples import Ask, Prompt, Sample
+from worker.training.generation.writer import TransformersWriter, Writer
+from worker.training.models import Loaded
+from worker.training.students import required
+
+
+@dataclass(frozen=True)
+class Author:
+    """A teacher as one who writes."""
+
+    name: str
+    writer: Writer
+    is_chat: bool
+    """Whether plain prompts are put to it as a user's messages."""
+
+
+def asks_as_chat(spec: GenerationSpec, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether a teacher with this tokenizer is asked plain prompts as a user's messages."""
+    return PromptEncoder(tokenizer, spec.system_prompt, spec.chat).chat
+
+
+def writer_for(desk: Desk, name: str, teacher: Loaded) -> Author:
+    """Return a teacher whose weights are here, ready to write."""
+    spec = desk.spec.sequence_method.generation
+    seed = spec.seed if spec.seed is not None else desk.spec.training.seed
+    teacher.model.to(device())  # type: ignore[arg-type]
+    writer = TransformersWriter(teacher.model, required(teacher.tokenizer), spec, seed, desk.precision)
+    return Author(name, writer, writer.encoder.chat)
+
+
+def authors_of(desk: Desk, names: Sequence[str], teachers: Sequence[Loaded]) -> list[Author]:
+    """Return all who write for the job."""
+    return [writer_for(desk, name, teacher) for name, teacher in zip(names, teachers, strict=True)]
+
+
+@dataclass(frozen=True)
+class Several:
+    """Writers by their teacher's name; each batch is for one of them."""
+
+    writers: Mapping[str, Writer]
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        return self._whose(prompt).prompt_tokens(prompt)
+
+    def write(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> list[Sample]:
+        (writer,) = {id(one): one for one in (self._whose(ask.prompt) for ask in asks)}.values()
+        return writer.write(asks, each_token)
+
+    def _whose(self, prompt: Prompt) -> Writer:
+        assert prompt.teacher is not None, "with several teachers every prompt is somebody's"
+        return self.writers[prompt.teacher]
+
+
+def one_writer(authors: Sequence[Author]) -> Writer:
+    """Return the authors as one writer."""
+    if len(authors) == 1:
+        return authors[0].writer
+    return Several({author.name: author.writer for author in authors})
