@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields, replace
 from core.errors import DatasetUnusable
 from core.methods import GenerationSpec
 from worker.training.desk import Desk
-from worker.training.device import autocast, device
+from worker.training.device import device
 from worker.training.generation.samples import Ask, Prompt, Sample
 from worker.training.generation.writer import TransformersWriter
 from worker.training.language.data import Writing, Writings
 from worker.training.language.samples import spread
+from worker.training.language.twin import Twin
 from worker.training.models import Loaded
 from worker.training.observer import stop_if_asked
 from worker.training.split import Parts
@@ -63,10 +64,9 @@ def answered(desk: Desk, writings: Writings, teacher: Loaded, spec: GenerationSp
         "warning",
     )
     plain = spec.model_copy(update={"chat": False})
-    model = teacher.model.to(device()).eval()  # type: ignore[arg-type]
+    model = Twin(desk.precision).of(teacher.model.to(device()))  # type: ignore[arg-type]
     writer = TransformersWriter(model, required(teacher.tokenizer), plain, seed)
-    with autocast(desk.precision):
-        samples = _written(writer, asks, spec.batch_size, _each_token(desk))
+    samples = _written(writer, asks, spec.batch_size, _each_token(desk))
     answers = {sample.prompt: sample for sample in samples if sample.text.strip()}
     kept = Parts(parts.train, *(rows[[row in answers for row in rows]] for rows in (parts.validation, parts.test)))
     if not len(kept.held_out):

@@ -14,6 +14,7 @@ from worker.training.language.answers import answered, holds_completions
 from worker.training.language.asking import AskingReadings
 from worker.training.language.data import Writings
 from worker.training.language.own_texts import Author, FreshLessons
+from worker.training.language.twin import Twin
 from worker.training.models import Loaded
 from worker.training.observer import stop_if_asked
 from worker.training.phase import POINTS_IN_A_CURVE, Phase
@@ -66,7 +67,7 @@ def with_own_texts(phase: Phase, desk: Desk, readings: AskingReadings) -> Phase:
         stop_if_asked(desk.observer)
         desk.journey.tell()
 
-    author = Author(method_of(desk), seed_of(desk), phase.tokenizer, desk.precision, each_token)
+    author = Author(method_of(desk), seed_of(desk), phase.tokenizer, Twin(desk.precision), each_token)
     lessons = FreshLessons(readings, author)
     return replace(phase, lessons=lessons, fill=_measured(lessons, desk, phase.steps))
 

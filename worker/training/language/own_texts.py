@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.methods import OnPolicyMethod
-from worker.training.device import Precision, autocast
 from worker.training.generation.writer import Completion, TransformersWriter
 from worker.training.language.asking import AskingReadings
 from worker.training.language.scripts import Mask, Scripts
+from worker.training.language.twin import Twin
 from worker.training.lessons import IGNORED
 from worker.training.pupil import Pupil
 from worker.training.split import Rows
@@ -66,7 +66,7 @@ class Author:
     method: OnPolicyMethod
     seed: int
     tokenizer: PreTrainedTokenizerBase
-    precision: Precision
+    twin: Twin
     each_token: Callable[[], None]
     """Called at each token of a batch; may raise to stop."""
     meter: Meter = field(default_factory=Meter)
@@ -81,16 +81,17 @@ class Author:
         The batches are those of the whole optimizer step, similar lengths together, whatever its micro-batches are.
         """
         spec = self.method.generation
-        writer = TransformersWriter(model, self.tokenizer, spec, self.seed)
+        if not rows:
+            return {}
+        writer = TransformersWriter(self.twin.of(model), self.tokenizer, spec, self.seed)
         ordered = sorted(rows, key=lambda row: (-int(prompts.lengths[row]), row))
         found: dict[int, list[int]] = {}
         for start in range(0, len(ordered), spec.batch_size):
             some = ordered[start : start + spec.batch_size]
             began = time.monotonic()
-            with autocast(self.precision):
-                written = writer.complete(
-                    [tokens_of(prompts, row).tolist() for row in some], [(step, row) for row in some], self.each_token
-                )
+            written = writer.complete(
+                [tokens_of(prompts, row).tolist() for row in some], [(step, row) for row in some], self.each_token
+            )
             self.meter.count(written, time.monotonic() - began)
             found |= {row: one.token_ids for row, one in zip(some, written, strict=True)}
         return found

@@ -16,6 +16,7 @@ from worker.training.language.aim import WritingAim
 from worker.training.language.own_texts import Author, FreshLessons, script_of, tokens_of
 from worker.training.language.pupil import WritingPupil
 from worker.training.language.signal import Present, Voices
+from worker.training.language.twin import Twin
 from worker.training.lessons import IGNORED
 from worker.training.objectives.registry import objective_of
 
@@ -32,7 +33,7 @@ def lessons_of(folder: Path, tokenizer: PreTrainedTokenizerFast, method: OnPolic
     readings, _ = readings_of(
         folder, tokenizer, columns, dataset={"columns": {"split": "split"}}, method=method.model_dump()
     )
-    return FreshLessons(readings, Author(method, 5, tokenizer, "fp32", lambda: None))
+    return FreshLessons(readings, Author(method, 5, tokenizer, Twin("fp32"), lambda: None))
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_what_is_written_depends_on_seed_step_and_example_alone(lessons: FreshLe
     together = write(pupil.model, prompts, ROWS, 3)
     assert {row: write(pupil.model, prompts, [row], 3)[row] for row in reversed(ROWS)} == together
     assert write(pupil.model, prompts, ROWS, 4) != together
-    other = Author(lessons.author.method, 6, lessons.author.tokenizer, "fp32", lambda: None)
+    other = Author(lessons.author.method, 6, lessons.author.tokenizer, Twin("fp32"), lambda: None)
     assert other.write(pupil.model, prompts, ROWS, 3) != together
 
 

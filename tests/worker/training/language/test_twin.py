@@ -1,0 +1,47 @@
+"""The copy that writes is the model that learns, rounded once."""
+
+import pytest
+import torch
+
+from core.students import LoraSpec
+from tests.worker.training.language.conftest import FAMILIES
+from worker.training.language.own_texts import plain_model
+from worker.training.language.students import writer_with_lora
+from worker.training.language.twin import Twin
+
+IDS = torch.arange(12).reshape(2, 6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_twin_follows_what_was_learned_and_says_nearly_the_same(family: str) -> None:
+    model = FAMILIES[family]().eval()
+    twin = Twin("bf16")
+    for _ in range(2):
+        copy = twin.of(model)
+        with torch.no_grad():
+            said, wanted = copy(input_ids=IDS).logits.float(), model(input_ids=IDS).logits
+        torch.testing.assert_close(said, wanted, rtol=0.05, atol=0.05 * wanted.abs().max().item())
+        weights = list(zip(copy.parameters(), model.parameters(), strict=True))
+        assert all(torch.equal(own, learned.to(torch.bfloat16)) for own, learned in weights)
+        assert not any(own.requires_grad for own, _ in weights)
+        assert all(a.dtype == b.dtype for a, b in zip(copy.buffers(), model.buffers(), strict=True))
+        with torch.no_grad():
+            for learned in model.parameters():
+                learned.add_(torch.randn_like(learned), alpha=0.1)
+    assert twin.of(model) is copy, "one copy is kept"
+
+
+def test_adapters_are_part_of_the_twin() -> None:
+    model = plain_model(writer_with_lora(FAMILIES["llama"](), LoraSpec(r=4), 1)).eval()
+    twin = Twin("bf16")
+    before = twin.of(model)(input_ids=IDS).logits
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.5)
+    assert not torch.equal(twin.of(model)(input_ids=IDS).logits, before)
+
+
+def test_in_float32_a_model_writes_itself() -> None:
+    model = FAMILIES["llama"]()
+    assert Twin("fp32").of(model) is model
