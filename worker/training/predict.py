@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from worker.training.device import Precision, autocast, device
+from worker.training.first_token import first_token_alone
 from worker.training.memory import is_out_of_memory
 from worker.training.split import Rows
 from worker.training.tokens import Encoded
@@ -56,7 +57,7 @@ def logits_of(
 @torch.inference_mode()
 def _forward(model: nn.Module, encoded: Encoded, rows: Rows, precision: Precision) -> NDArray[np.float32]:
     texts = {name: tensor.to(device()) for name, tensor in encoded.batch(rows).items()}
-    with autocast(precision):
+    with autocast(precision), first_token_alone(model):
         logits_BC = model(**texts).logits
     found: NDArray[np.float32] = logits_BC.float().cpu().numpy()
     return found

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from core.errors import StudentUnusable
 from core.methods import HiddenSpec
+from worker.training.first_token import first_token_alone
 from worker.training.students import layer_list
 
 
@@ -65,9 +66,10 @@ class Pupil(nn.Module):
 
     def forward(self, texts: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return logits [B, C] and the mapped hidden states [B, T, D] in the teacher's width."""
-        found = self.model(**texts, output_hidden_states=self.mapping is not None)
         if self.mapping is None:
-            return found.logits, []
+            with first_token_alone(self.model):
+                return self.model(**texts).logits, []
+        found = self.model(**texts, output_hidden_states=True)
         hidden = [found.hidden_states[layer] for layer in self.mapping.student]
         if self.projections:
             hidden = [projection(states) for projection, states in zip(self.projections, hidden, strict=True)]
