@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# Three images out of one file: `service` without torch, `worker` with torch for the CPU, `worker-gpu` with CUDA's.
+# Four images out of one file: `service` without torch, `worker` with torch for the CPU, `worker-gpu` with CUDA's, and
+# `serving`, which runs models for the service, on the CPU.
 #   docker build --target service .
 
 ARG PYTHON_VERSION=3.11
@@ -33,6 +34,11 @@ COPY migrations migrations
 COPY worker worker
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --constraint constraints.txt '.[worker]'
+
+FROM build-worker AS build-serving
+COPY serving serving
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --constraint constraints.txt '.[worker,serving]'
 
 FROM build AS build-worker-gpu
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -71,3 +77,13 @@ VOLUME /data
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=4 CMD ["python", "-m", "worker.alive"]
 CMD ["python", "-m", "worker"]
+
+FROM bare AS serving
+COPY --from=build-serving /opt/distill /opt/distill
+USER distill
+ENV DISTILL_DATA=/data OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
+VOLUME /data
+EXPOSE 8100
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8100/healthz', timeout=4)"]
+CMD ["python", "-m", "serving", "--host", "0.0.0.0", "--port", "8100"]

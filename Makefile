@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 PIP_QUIET ?= --quiet --progress-bar off --disable-pip-version-check
-ROOMS := core service worker distill_client launcher migrations
+ROOMS := core service serving worker distill_client launcher migrations
 # Torch first, in the same command line as the constraints: its build decides which of the others come along.
 INSTALL = .venv/bin/python -m pip install $(PIP_QUIET) torch==2.13.0 --constraint constraints.txt --editable
 # One thread per process: the tests run in as many processes as there are cores.

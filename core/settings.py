@@ -80,7 +80,9 @@ class Settings(BaseSettings):
         60.0, gt=0, description="A running job without a sign of life for so long is taken back."
     )
     stall_seconds: float = Field(
-        1800.0, gt=0, description="A training that makes no step for so long gives up its lease."
+        1800.0,
+        gt=0,
+        description="A training that makes no step for so long gives up its lease; a request to a model, its process.",
     )
     sweep_seconds: float = Field(5.0, gt=0, description="How often the sweeper looks.")
     republish_seconds: float = Field(60.0, gt=0, description="A job still queued after so long is published again.")
@@ -96,6 +98,23 @@ class Settings(BaseSettings):
         20 << 30, ge=0, description="How much a worker keeps of what teachers said, for later jobs; 0 keeps nothing."
     )
     cache_seconds: float = Field(30 * 86_400.0, gt=0, description="What no job has used for so long is forgotten.")
+
+    serving_url: str | None = Field(
+        None, description="Where `python -m serving` runs models; the service starts one of its own when absent."
+    )
+    serving_token: SecretStr | None = Field(
+        None, description="What the service and `python -m serving` know each other by; needed beyond loopback."
+    )
+    serving_idle_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="A model that nobody asks leaves memory after so long, and the service's own process ends.",
+    )
+    serving_models: int = Field(3, ge=1, description="Most models in the serving process's memory.")
+    serving_memory_bytes: int = Field(8 << 30, ge=1, description="Most bytes of all models in its memory together.")
+    serving_concurrency: int = Field(2, ge=1, description="Requests to models that are worked on at the same time.")
+    serving_queue: int = Field(32, ge=0, description="Requests to models that may wait; those beyond answer 429.")
+    serving_max_tokens: int = Field(4096, ge=1, le=32_768, description="Most tokens that one text may have.")
 
     max_json_bytes: int = Field(1 << 20, ge=1, description="Largest JSON body.")
     max_dataset_bytes: int = Field(2 << 30, ge=1, description="Largest data set upload.")

@@ -19,8 +19,10 @@ from service.auth import Authentication
 from service.datasets import endpoints as datasets
 from service.deps import Service
 from service.errors import answer_to
+from service.inference import classifying
+from service.inference import endpoints as inference
+from service.jobs import comparing, following
 from service.jobs import endpoints as jobs
-from service.jobs import following
 from service.limits import BodyLimits
 from service.measures import Measures
 from service.models import endpoints as models
@@ -28,6 +30,7 @@ from service.observation import Observation
 from service.openapi import describe
 from service.queue import Queue
 from service.secrets import endpoints as secrets
+from service.serving.forwarding import Serving
 from service.system import endpoints as system
 from service.uploads import remove_left_over
 
@@ -35,13 +38,32 @@ DESCRIPTION = (
     "Makes small models out of large ones. POST /v1/datasets and /v1/models, then POST /v1/jobs; "
     "`loss = alpha * T^2 * KL(teacher || student) + (1 - alpha) * CE`."
 )
-ROUTERS = (jobs, following, artifacts, datasets, models, secrets, api_keys, system, health, docs)
+ROUTERS = (
+    jobs,
+    following,
+    comparing,
+    artifacts,
+    datasets,
+    models,
+    classifying,
+    inference,
+    secrets,
+    api_keys,
+    system,
+    health,
+    docs,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application for `settings`. The database must be at the newest revision."""
     service = Service(
-        settings, Database(settings.database), Blobs(settings.storage), Queue(settings.broker), Measures()
+        settings,
+        Database(settings.database),
+        Blobs(settings.storage),
+        Queue(settings.broker),
+        Measures(),
+        Serving(settings),
     )
     app = FastAPI(
         title="Distillation service",
@@ -73,6 +95,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     remove_left_over(service.settings.work)
     yield
+    await service.serving.close()
     service.queue.close()
     service.database.close()
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from core.errors import JobFailed, every_error
 from service.datasets.faults import DATASET_HINTS
+from service.inference.lookup import SERVING_HINTS
 from service.jobs.faults import CHECK_HINTS
 from service.models.faults import MODEL_HINTS
 from service.validation import HINTS
@@ -26,7 +27,7 @@ def _of_errors() -> list[Code]:
 
 
 def _of_faults() -> list[Code]:
-    hints = {**HINTS, **CHECK_HINTS, **DATASET_HINTS, **MODEL_HINTS}
+    hints = {**HINTS, **CHECK_HINTS, **DATASET_HINTS, **MODEL_HINTS, **SERVING_HINTS}
     return [Code(code, code.replace("_", " ").capitalize(), hint, 422) for code, hint in hints.items()]
 
 

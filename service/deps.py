@@ -18,6 +18,7 @@ from core.settings import Settings
 from service.auth import Caller
 from service.measures import Measures
 from service.queue import Queue
+from service.serving.forwarding import Serving
 
 # Each takes a thread for as long as it is checked; many more would leave none for those who only look.
 UPLOADS_AT_ONCE = 8
@@ -32,6 +33,7 @@ class Service:
     blobs: Blobs
     queue: Queue
     measures: Measures
+    serving: Serving
     upload_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     is_closing: bool = False
     """Set when the process is told to stop, so that event streams end instead of holding it up."""

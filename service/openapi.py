@@ -16,6 +16,10 @@ TAGS = [
     {"name": "artifacts", "description": "What a job left to download."},
     {"name": "datasets", "description": "Examples to learn from."},
     {"name": "models", "description": "Teachers and students."},
+    {
+        "name": "inference",
+        "description": "Ask a model for texts, in the shapes of OpenAI's API, or for labels.",
+    },
     {"name": "secrets", "description": "Values that jobs use by name and nobody reads back."},
     {"name": "api-keys", "description": "Who may ask (scope admin)."},
     {"name": "system", "description": "How the service is."},

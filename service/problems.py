@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Scope
 
+from core.errors import DistillError
+
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 2000
 
@@ -74,6 +76,11 @@ def make_problem(
         errors=list(faults),
         error=OpenAIError(message=detail, type=_openai_type(status), param=_param(faults), code=code),
     )
+
+
+def openai_error(error: DistillError) -> OpenAIError:
+    """What OpenAI's SDKs read of an error that comes when an answer is under way."""
+    return OpenAIError(message=printable(str(error)), type=_openai_type(error.status), param=None, code=error.code)
 
 
 def printable(text: str) -> str:

@@ -31,6 +31,8 @@ OWN_CODES = frozenset(
         "black_box_teacher",
         "wrong_for_task",
         "wrong_for_method",
+        "logprobs_missing",
+        "nothing_asked",
     }
 )
 OF_THE_WHOLE = frozenset({"wrong_for_task", "black_box_teacher"})
@@ -56,6 +58,8 @@ HINTS = {
         'Use "method": {"type": "sequence"} and name the student\'s model, or upload the teacher\'s weights.'
     ),
     "label_filter": "Write label=key:value.",
+    "logprobs_missing": "Add logprobs: true, or leave top_logprobs out.",
+    "nothing_asked": "Raise max_tokens, or set echo: true to look at the prompt.",
     "wrong_for_task": "Leave it out, or name another task.",
     "wrong_for_method": "Change it, or choose another method.type.",
 }

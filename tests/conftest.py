@@ -9,12 +9,16 @@ for name in [name for name in os.environ if name.startswith("DISTILL_")]:
 
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
 
 import pytest  # noqa: E402
 
 from core.database import Database  # noqa: E402
 from migrations.revisions import upgrade  # noqa: E402
 from tests.servers import drop_postgres_database, make_postgres_database, running_postgres, running_valkey  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.service.served import Served
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +33,16 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Valkey server, started when the first test asks for it."""
     with running_valkey(tmp_path_factory.mktemp("valkey")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Served"]:
+    """A service with tiny models and a real serving process, for all tests that ask models."""
+    # Here, because it takes seconds to import torch, and most tests do without.
+    from tests.service.served import serving_service
+
+    with serving_service(tmp_path_factory.mktemp("served"), serving_concurrency=2, serving_queue=1) as served:
+        yield served
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -18,7 +18,7 @@ OURS = {name for name, service in SERVICES.items() if "build" in service}
 
 
 def test_all_parts_of_the_service_are_there() -> None:
-    assert {"postgres", "redis", "migrate", "service", "worker", "worker-gpu", "sweeper"} <= set(SERVICES)
+    assert {"postgres", "redis", "migrate", "service", "worker", "worker-gpu", "sweeper", "serving"} <= set(SERVICES)
     assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["worker-gpu"]
 
@@ -37,7 +37,7 @@ def test_the_order_of_starting_waits_for_what_is_needed() -> None:
             ends = SERVICES[needed].get("restart") == "no"
             assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy")
     assert "migrate" in SERVICES["service"]["depends_on"]
-    assert all("service" in SERVICES[name]["depends_on"] for name in ("worker", "worker-gpu", "sweeper"))
+    assert all("service" in SERVICES[name]["depends_on"] for name in ("worker", "worker-gpu", "sweeper", "serving"))
 
 
 def test_commands_name_modules_that_exist() -> None:
@@ -61,7 +61,8 @@ def test_no_secret_is_written_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "DISTILL_BOOTSTRAP_KEY", "DISTILL_SECRET_KEY"]
+    "secret",
+    ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "DISTILL_BOOTSTRAP_KEY", "DISTILL_SECRET_KEY", "DISTILL_SERVING_TOKEN"],
 )
 def test_without_a_secret_nothing_starts_and_the_guide_makes_each(secret: str) -> None:
     assert f"${{{secret}:?" in (ROOT / "docker-compose.yml").read_text()
@@ -97,7 +98,7 @@ def test_the_service_image_has_no_torch() -> None:
     assert "torch==2.13.0" in STAGES["build-worker-gpu"]
 
 
-@pytest.mark.parametrize("image", ["service", "worker", "worker-gpu"])
+@pytest.mark.parametrize("image", ["service", "worker", "worker-gpu", "serving"])
 def test_no_image_runs_as_root_and_each_has_a_health_check(image: str) -> None:
     assert re.search(r"^USER distill$", STAGES[image], re.MULTILINE)
     assert "HEALTHCHECK" in STAGES[image]
@@ -113,5 +114,5 @@ def test_what_is_copied_is_let_through_to_the_engine() -> None:
 
 def test_pip_always_has_the_constraints() -> None:
     installs = re.findall(r"pip install .*", DOCKERFILE)
-    assert len(installs) == 5
+    assert len(installs) == 6
     assert all("--constraint constraints.txt" in install for install in installs)

@@ -21,6 +21,7 @@ ENTERS_TRAINING = {
     "vocabulary",
     "wire",
 }
+ENTERS_SERVING = ENTERS_TRAINING | {"blobs", "serving", "settings"}
 
 
 def contract(name: str) -> dict[str, Any]:
@@ -57,6 +58,12 @@ def test_the_contracts_can_break(tmp_path: Path) -> None:
 def test_what_may_not_enter_the_training_room_is_all_the_rest() -> None:
     forbidden = contract("training")["forbidden_modules"]
     assert below("core", forbidden) == module_names("core") - ENTERS_TRAINING
+    assert below("worker", forbidden) == module_names("worker") - {"training"}
+
+
+def test_what_may_not_enter_the_serving_room_is_all_the_rest() -> None:
+    forbidden = contract("serving")["forbidden_modules"]
+    assert below("core", forbidden) == module_names("core") - ENTERS_SERVING
     assert below("worker", forbidden) == module_names("worker") - {"training"}
 
 

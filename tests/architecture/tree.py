@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("core", "service", "worker", "distill_client", "launcher", "migrations")
+ROOMS = ("core", "service", "serving", "worker", "distill_client", "launcher", "migrations")
 
 
 @cache

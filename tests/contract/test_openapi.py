@@ -54,7 +54,10 @@ def live(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Iterator[Live
 @pytest.fixture(scope="module")
 def job_id(live: Live, tmp_path_factory: pytest.TempPathFactory) -> str:
     submit(live.http)
-    return finished(live, {"config.json": b"{}"}, tmp_path_factory.mktemp("files"))
+    job_id = finished(live, {"config.json": b"{}"}, tmp_path_factory.mktemp("files"))
+    # The serving process takes some seconds to start, which is more than is waited for below.
+    live.http.post(f"/v1/jobs/{job_id}/compare", json={"prompts": ["x"]}, timeout=120).raise_for_status()
+    return job_id
 
 
 def test_the_document_is_openapi_3_1_with_readable_operations(document: dict[str, Any]) -> None:

@@ -102,12 +102,8 @@ class TransformersWriter:
         self, prompts: Sequence[list[int]], keys: Sequence[tuple[int, int]], each_token: Callable[[], None]
     ) -> list[Completion]:
         device = self.model.device
-        width = max(len(ids) for ids in prompts)
-        padding = torch.tensor([width - len(ids) for ids in prompts])
-        ids_BT = torch.full((len(prompts), width), self._pad_id)
-        for row, ids in enumerate(prompts):
-            ids_BT[row, width - len(ids) :] = torch.tensor(ids)
-        mask_BT = torch.arange(width)[None, :] >= padding[:, None]
+        ids_BT, mask_BT = left_padded(prompts, self._pad_id)
+        width = ids_BT.shape[1]
         uniforms_BT = uniforms(self.seed, keys, self.spec.max_new_tokens) if self.spec.temperature > 0 else None
         stop = StopTexts(self.spec.stop, self.tokenizer, width, len(prompts)) if self.spec.stop else None
         with torch.inference_mode(), writing(self.model), autocast(self.precision):
@@ -115,7 +111,7 @@ class TransformersWriter:
                 ids_BT.to(device),
                 attention_mask=mask_BT.long().to(device),
                 generation_config=self._config(),
-                logits_processor=processors(self.spec, uniforms_BT, padding, width),
+                logits_processor=processors(self.spec, uniforms_BT, width - mask_BT.sum(dim=1), width),
                 stopping_criteria=StoppingCriteriaList([EachToken(each_token), *([stop] if stop else [])]),
             )
         ended = stop.ended_at if stop else [None] * len(prompts)
@@ -154,6 +150,15 @@ class TransformersWriter:
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Return the ids [B, T] of prompts that all end at the last position, and where they are not padding, bool."""
+    width = max(len(ids) for ids in prompts)
+    ids_BT = torch.full((len(prompts), width), pad_id)
+    for row, ids in enumerate(prompts):
+        ids_BT[row, width - len(ids) :] = torch.tensor(ids)
+    return ids_BT, torch.arange(width)[None, :] >= torch.tensor([width - len(ids) for ids in prompts])[:, None]
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ Legend: B sequences, T positions, D hidden width, V vocabulary.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import PeftModel
@@ -22,8 +22,20 @@ PROBE = 8
 """Tokens that a model is asked about once, to see that its logits are what its head says and nothing more."""
 
 
-def load_writer(folder: Path, name: str, *, needs_tokenizer: bool = True) -> Loaded:
+def load_writer(
+    folder: Path,
+    name: str,
+    *,
+    needs_tokenizer: bool = True,
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
+    reads_head: bool = True,
+) -> Loaded:
     """Load a causal language model with its tokenizer.
+
+    Args:
+        dtype: of the weights in memory; "auto" is the file's own.
+        reads_head: whether the head will be read apart from the body, as training does, and must be all that makes the
+            logits.
 
     Raises:
         ModelUnreadable: the folder does not hold one, or one whose logits are not its head's output alone.
@@ -39,7 +51,7 @@ def load_writer(folder: Path, name: str, *, needs_tokenizer: bool = True) -> Loa
             trust_remote_code=False,
             local_files_only=True,
             attn_implementation=attention_of(config, AutoModelForCausalLM),
-            dtype=torch.float32,
+            dtype=dtype,
             output_loading_info=True,
         )
     except Exception as error:
@@ -50,7 +62,8 @@ def load_writer(folder: Path, name: str, *, needs_tokenizer: bool = True) -> Loa
     check_body(model, missing, name)
     if missing:
         raise ModelUnreadable(name, f"it has no language-model head: its weights lack {min(missing)}")
-    check_head(model, name)
+    if reads_head:
+        check_head(model, name)
     return Loaded(model.eval(), load_tokenizer(folder, name, required=needs_tokenizer), frozenset())
 
 
