@@ -4,6 +4,7 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+from distill_client.chat import Chat
 from distill_client.datasets import Datasets
 from distill_client.jobs import Jobs
 from distill_client.keys import Keys
@@ -40,6 +41,7 @@ class Client:
         self.jobs = Jobs(self.transport)
         self.datasets = Datasets(self.transport)
         self.models = Models(self.transport)
+        self.chat = Chat(self.transport)
         self.keys = Keys(self.transport)
         self.secrets = Secrets(self.transport)
 

@@ -11,13 +11,14 @@ import httpx
 from distill_client.download import Download, below
 from distill_client.errors import ClientError
 from distill_client.pages import walk
-from distill_client.shapes import Artifact, Checkpoint, Event, Job, Json, Resolved
+from distill_client.shapes import Artifact, Checkpoint, Comparison, Event, Job, Json, Resolved
 from distill_client.stream import EventStream
 from distill_client.transport import Transport, json_of
 from distill_client.upload import OnProgress
 
 POLL_SECONDS = 20.0
 TIMEOUT_SECONDS = 30.0
+COMPARE_SECONDS = 1800.0
 TEACHER_FOLDER = "teacher/"
 
 
@@ -122,6 +123,18 @@ class Jobs:
     def result(self, job_id: str) -> Json:
         """Status, report, links and error of a finished job. Raises ApiError 404 before that."""
         return dict(json_of(self.transport.get(f"/v1/jobs/{job_id}/result")))
+
+    def compare(self, job_id: str, prompts: Sequence[str | Sequence[Mapping[str, str]]], **options: Any) -> Comparison:
+        """Ask a finished job's teacher, its student as it began and its student the same.
+
+        `options` of language models: max_tokens, temperature, seed. Raises ApiError.
+        """
+        asked = [prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt] for prompt in prompts]
+        given = {name: value for name, value in options.items() if value is not None}
+        answer = self.transport.post(
+            f"/v1/jobs/{job_id}/compare", {"prompts": asked, **given}, read_seconds=COMPARE_SECONDS
+        )
+        return Comparison.model_validate(json_of(answer))
 
     def artifacts(self, job_id: str) -> Iterator[Artifact]:
         return walk(self.transport, f"/v1/jobs/{job_id}/artifacts", Artifact)

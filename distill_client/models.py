@@ -1,10 +1,11 @@
 """`/v1/models`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from distill_client.chat import ANSWER_SECONDS
 from distill_client.pages import walk
-from distill_client.shapes import Model
+from distill_client.shapes import Classification, Model
 from distill_client.transport import Transport, json_of
 from distill_client.upload import OnProgress, packed, upload
 
@@ -28,6 +29,12 @@ class Models:
 
     def get(self, name: str) -> Model:
         return Model.model_validate(json_of(self.transport.get(f"/v1/models/{name}")))
+
+    def classify(self, name: str, texts: Sequence[str | Mapping[str, str]]) -> Sequence[Classification]:
+        """What a classifier says of each text (or {text, text_pair}). Raises ApiError."""
+        body = {"texts": [text if isinstance(text, str) else dict(text) for text in texts]}
+        answer = self.transport.post(f"/v1/models/{name}/classify", body, read_seconds=ANSWER_SECONDS)
+        return [Classification.model_validate(one) for one in json_of(answer)["data"]]
 
     def delete(self, name: str) -> None:
         self.transport.delete(f"/v1/models/{name}")

@@ -45,11 +45,23 @@ class Transport:
     def delete(self, path: str) -> httpx.Response:
         return self.send(lambda: self.http.build_request("DELETE", path))
 
-    def post(self, path: str, json: Any = None, params: Mapping[str, Any] | None = None) -> httpx.Response:
-        """POST with one Idempotency-Key for all attempts, so that a retry cannot create a second thing."""
+    def post(
+        self,
+        path: str,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        read_seconds: float | None = None,
+    ) -> httpx.Response:
+        """POST with one Idempotency-Key for all attempts, so that a retry cannot create a second thing.
+
+        `read_seconds` is for an answer that may take longer than others.
+        """
         headers = {"Idempotency-Key": str(uuid4())}
+        timeout = self.http.timeout if read_seconds is None else self.patient(read_seconds)
         return self.send(
-            lambda: self.http.build_request("POST", path, json=json, params=_given(params), headers=headers)
+            lambda: self.http.build_request(
+                "POST", path, json=json, params=_given(params), headers=headers, timeout=timeout
+            )
         )
 
     def send(self, make_request: MakeRequest) -> httpx.Response:

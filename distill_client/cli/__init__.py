@@ -1,6 +1,9 @@
 """The command line. Importing a noun's module adds its commands."""
 
 from distill_client.cli import (
+    chat,
+    classify,
+    compare,
     datasets,
     demo,
     doctor,
@@ -17,7 +20,24 @@ from distill_client.cli import (
 )
 from distill_client.cli.app import app
 
-NOUNS = (datasets, demo, doctor, download, jobs, keys, metrics, models, report, secrets, submit, up, watch)
+NOUNS = (
+    chat,
+    classify,
+    compare,
+    datasets,
+    demo,
+    doctor,
+    download,
+    jobs,
+    keys,
+    metrics,
+    models,
+    report,
+    secrets,
+    submit,
+    up,
+    watch,
+)
 
 
 def main() -> None:

@@ -31,6 +31,8 @@ def loaded_by(module: str) -> set[str]:
         ("worker.sweeper", TRAINS | SERVES | {"service"}),
         ("worker.run", TRAINS | SERVES | SENDS | {"service"}),
         ("worker.training.observer", TRAINS | SERVES | SENDS | STORES),
+        ("serving.__main__", TRAINS | SERVES | SENDS | STORES | {"service", "worker"}),
+        ("serving.server", SENDS | {"fastapi", "sqlalchemy", "alembic", "service"}),
         ("migrations.revisions", TRAINS | SERVES | SENDS),
         ("launcher.tree", TRAINS | SERVES | SENDS | STORES | {"service", "worker"}),
         ("distill_client", TRAINS | SERVES | SENDS | STORES | {"core", "service", "worker", "launcher"}),
