@@ -15,9 +15,9 @@ from distill_client import Client
 from distill_client.cli.demo import step
 from distill_client.cli.output import say
 from distill_client.cli.report import show_report
-from distill_client.cli.watch import byte_bar, follow
+from distill_client.cli.watch import byte_bar, follow, show_end
 from distill_client.embedded import embedded_service
-from distill_client.errors import ApiError
+from distill_client.errors import ApiError, ClientError
 from distill_client.shapes import Job, Json
 from examples.movie_reviews.fetch import FetchFailed
 from examples.smollm import fetch
@@ -42,19 +42,28 @@ def main(example: Path, texts: Texts) -> int:
     step("Fetching SmolLM2-135M-Instruct and texts")
     try:
         teacher, dataset = fetch.teacher(assets), texts(assets)
-    except FetchFailed as error:
+        with service(chosen.url, chosen.folder) as url, Client(url) as client:
+            step(f"Uploading both to {url}")
+            job = client.jobs.submit(prepared(client, example, teacher, dataset))
+            step(f"Distilling: {job.id}")
+            return shown(client, job.id, chosen.folder / example.name)
+    except (FetchFailed, ClientError) as error:
         say(f"error: {error}", "bold red")
         return 1
-    with service(chosen.url, chosen.folder) as url, Client(url) as client:
-        step(f"Uploading both to {url}")
-        job = client.jobs.submit(prepared(client, example, teacher, dataset))
-        step(f"Distilling: {job.id}")
-        watched = follow(client, job.id)
-        if watched.job is None or watched.job.report is None:
-            return 1
-        step(f"The report, and the student in {chosen.folder / example.name}")
-        show_report(watched.job.report)
-        keep(client, watched.job, chosen.folder / example.name)
+
+
+def shown(client: Client, job_id: str, folder: Path) -> int:
+    """Follow the job, show its report and keep the student. Ctrl-C cancels the job."""
+    watched = follow(client, job_id, quiet_end=True)
+    if watched.job is None:
+        client.jobs.cancel(job_id)
+        return 130
+    if watched.job.report is None:
+        show_end(watched.job)
+        return 1
+    step(f"The report, and the student in {folder}")
+    show_report(watched.job.report)
+    keep(client, watched.job, folder)
     return 0
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core.errors import DatasetUnusable
 from core.report import REPORT
 from core.wire import Stage
-from tests.worker.training.conftest import Notebook
-from tests.worker.training.language.conftest import WritingLab
+from tests.worker.training.conftest import Notebook, write_parquet
+from tests.worker.training.language.conftest import WritingLab, counting
 from worker.training.observer import Stopped
 
 STAGES: list[Stage] = ["loading", "teaching", "training", "evaluating", "exporting"]
@@ -60,3 +61,33 @@ def test_jobs_that_differ_in_t_and_alpha_share_what_the_teacher_said(lab: Writin
     assert (first.said("for an earlier job"), second.said("for an earlier job")) == (False, True)
     one, other = ((outcome.student / "model.safetensors").read_bytes() for outcome in (shared, alone))
     assert one == other
+
+
+def test_prompts_that_leave_no_room_are_counted_and_where_all_do_the_job_says_so(
+    lab: WritingLab, tmp_path: Path
+) -> None:
+    told = counting(40)
+    told["prompt"] = [prompt * 4 if place % 2 else prompt for place, prompt in enumerate(told["prompt"])]
+    told["completion"] = [text * 9 if place % 4 == 2 else text for place, text in enumerate(told["completion"])]
+    data, notebook = write_parquet(tmp_path / "long.parquet", told), Notebook()
+    _, report = lab.run(
+        notebook, data=data, training={"max_steps": 1, "max_length": 12}, evaluation={"baseline": False}
+    )
+    assert report.examples.dropped == 20
+    assert 0 < report.examples.truncated <= 10
+    assert notebook.said("20 of 40 examples are left out: their prompts alone reach 12 tokens")
+    with pytest.raises(DatasetUnusable, match=r"every prompt alone has 4 tokens or more \(training.max_length\)"):
+        lab.run(folder="none", training={"max_length": 4})
+
+
+def test_a_teacher_that_the_job_trained_is_its_work_too(lab: WritingLab) -> None:
+    teacher = {"model": "teacher", "finetune": {"epochs": 1, "learning_rate": 1e-3}}
+    outcome, report = lab.run(teacher=teacher, training={"max_steps": 2}, evaluation={"baseline": False})
+    kept = AutoModelForCausalLM.from_pretrained(outcome.student / "teacher")
+    assert kept.num_parameters() == report.teacher.parameters
+    assert AutoTokenizer.from_pretrained(outcome.student / "teacher").chat_template
+
+
+def test_bf16_may_be_asked_for_and_is_said(lab: WritingLab) -> None:
+    _, report = lab.run(training={"max_steps": 2, "precision": "bf16"}, evaluation={"baseline": False})
+    assert report.cost.precision == "bf16"

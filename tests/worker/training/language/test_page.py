@@ -1,0 +1,70 @@
+"""The report as a page, as a card and as a sentence: what it says is the report's, and what others wrote is text."""
+
+from typing import Any
+
+import pytest
+
+from core.report import Interval, WritingGain
+from tests.reports import a_writing_report, writing_quality
+from tests.worker.training.language.conftest import spec_of
+from worker.training.language.page import writing_card, writing_page
+from worker.training.language.verdict import writing_verdict
+
+HISTORY = [{"step": step, "loss": 3.0 / step, "kd_loss": 2.0, "ce_loss": 1.0, "validation/kl": 1.0} for step in (1, 2)]
+
+
+def page(**changes: Any) -> str:
+    report = a_writing_report().model_copy(update=changes)
+    return writing_page(spec_of(), report, {"student": HISTORY, "baseline": HISTORY}, {"teacher": "sha256:x"})
+
+
+def test_the_page_shows_every_model_and_what_it_writes() -> None:
+    shown = page()
+    for said in ("Texts alone", "Student before", "But the games also convey", "-0.400", "4,321 tokens", "<svg"):
+        assert said in shown
+
+
+def test_what_models_and_users_wrote_is_escaped() -> None:
+    shown = page()
+    assert "a sense &lt;b&gt;of&lt;/b&gt; unity." in shown
+    assert "<b>of</b>" not in shown
+    assert "<script" not in shown
+    assert "default-src 'none'" in shown
+
+
+def test_the_page_does_without_a_baseline() -> None:
+    assert "Texts alone" not in writing_page(
+        spec_of(), a_writing_report().model_copy(update={"baseline": None, "gain": None}), {"student": HISTORY}, {}
+    )
+
+
+def test_the_card_has_numbers_for_programs_and_for_people() -> None:
+    card = writing_card(spec_of(), a_writing_report())
+    assert "pipeline_tag: text-generation" in card
+    assert "kl_to_teacher" in card
+    assert "10 test examples" in card
+    assert "<b>" not in card
+
+
+@pytest.mark.parametrize(
+    ("loss", "kl", "said"),
+    [
+        ((-0.5, -0.3), (-0.45, -0.35), "The teacher brought -0.400 nats of KL"),
+        ((-0.5, 0.3), (-0.45, -0.35), "nothing measurable in loss"),
+        ((0.1, 0.3), (-0.45, -0.35), "at a cost of"),
+        ((-0.5, -0.3), (-0.45, 0.35), "nothing measurable in closeness"),
+        ((-0.5, 0.3), (-0.45, 0.35), "The teacher brought nothing measurable"),
+    ],
+)
+def test_the_verdict_claims_no_more_than_the_intervals_allow(
+    loss: tuple[float, float], kl: tuple[float, float], said: str
+) -> None:
+    gain = WritingGain(
+        loss=-0.4,
+        loss_interval=Interval(low=loss[0], high=loss[1]),
+        kl_to_teacher=-0.4,
+        kl_interval=Interval(low=kl[0], high=kl[1]),
+        agreement=0.1,
+    )
+    teacher, after, alone = writing_quality(3.0, parameters=200_000_000), writing_quality(4.0), writing_quality(4.4)
+    assert said in writing_verdict(teacher, after, alone, gain)
