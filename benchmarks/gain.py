@@ -7,15 +7,13 @@ starts a service of its own, runs one job after the other, prints the table and 
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
 
+from benchmarks.results import publish, stamp
 from distill_client import Client
 from distill_client.cli.demo import fetch_assets
 from distill_client.embedded import embedded_service
@@ -23,7 +21,6 @@ from distill_client.shapes import Job, Quality, Report
 
 HERE = Path(__file__).resolve().parent
 EXAMPLE = HERE.parent / "examples" / "movie_reviews"
-RESULTS = HERE / "RESULTS.md"
 HEADING = "## Gain over labels alone (gain.py)"
 
 
@@ -61,7 +58,7 @@ def section(jobs: Sequence[Job], seeds: Sequence[int]) -> str:
     lines = [
         HEADING,
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine()}; {versions()}; seeds {', '.join(map(str, seeds))};",
+        f"{stamp()}; seeds {', '.join(map(str, seeds))};",
         "mean ± standard deviation over the seeds, each of which draws the 500 labelled and the 2,000 held-out",
         "snippets as well as the weights.",
         "Baseline and distilled student have the same start, batch size, schedule and number of steps.",
@@ -97,39 +94,13 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
 
-def machine() -> str:
-    """The processor and how much of it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
-    return f"{model}, {os.cpu_count()} cores"
-
-
-def versions() -> str:
-    named = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
-    return f"Python {platform.python_version()}, {named}"
-
-
-def rewrite(text: str, made: str) -> str:
-    """The page with its section of that heading replaced, or added at the end."""
-    before, found, after = text.partition(HEADING)
-    if not found:
-        return f"{text.rstrip()}\n\n{made}" if text.strip() else f"# Results\n\n{made}"
-    _, next_heading, rest = after.partition("\n## ")
-    return before + made + (f"\n## {rest}" if next_heading else "")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the demo's gain over several seeds.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="for the assets and the service's data")
     chosen = parser.parse_args()
     jobs = run(chosen.seeds, chosen.folder)
-    made = section(jobs, chosen.seeds)
-    RESULTS.write_text(rewrite(RESULTS.read_text() if RESULTS.is_file() else "", made))
-    print(made)
+    publish(HEADING, section(jobs, chosen.seeds))
     return 0
 
 

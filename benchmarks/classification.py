@@ -1,0 +1,217 @@
+"""How long a classifier's distillation takes: a job of this service beside the usual tutorial, on the same work.
+
+    python -m benchmarks.classification [--repeats 3] [--examples 960]
+
+Teacher: MiniLM (22.7 M), fine-tuned. Student: three of its layers. Texts of 10 to 256 tokens, log-normal, median 43.
+T = 4, alpha = 0.5, batch 32, 3 epochs, the same number of optimizer steps and the same learning rate for all. Runs are
+interleaved; the medians are compared and the section in RESULTS.md is rewritten.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from benchmarks.results import publish, stamp
+from distill_client import Client
+from distill_client.cli.demo import fetch_assets
+from distill_client.embedded import embedded_service
+from distill_client.shapes import Job
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "movie_reviews"
+HEADING = "## Speed of a classifier's distillation (classification.py)"
+MEDIAN_TOKENS, SPREAD, FEWEST, MOST = 43, 0.75, 10, 256
+LAYERS = [0, 2, 4]
+HELD_OUT = 400
+TRAINING: dict[str, Any] = {"epochs": 3, "batch_size": 32, "learning_rate": 2e-4, "max_length": MOST, "seed": 42}
+T, ALPHA, WARMUP = 4.0, 0.5, 0.06
+TUTORIAL, DYNAMIC = "tutorial, padded to 256", "tutorial, padded to the longest"
+OURS = "a job of this service"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One distillation: seconds from the first to the last step, the teacher's reading included."""
+
+    seconds: float
+    whole_seconds: float
+    """With start-up, evaluation and upload; of a script, its whole process."""
+    kl: float
+
+
+def texts(snippets: Sequence[dict[str, Any]], tokenizer: Any, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Snippets of one feeling, one after the other, up to a length that is drawn."""
+    draw = random.Random(seed)  # noqa: S311 - a draw that anyone can repeat
+    by_label = {label: [one["text"] for one in snippets if one["label"] == label] for label in ("negative", "positive")}
+    for place in range(count):
+        label = draw.choice(["negative", "positive"])
+        wanted = min(MOST, max(FEWEST, round(math.exp(draw.gauss(math.log(MEDIAN_TOKENS), SPREAD)))))
+        text = ""
+        while len(tokenizer(text)["input_ids"]) < wanted:
+            text = f"{text} {draw.choice(by_label[label])}".strip()
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"][: wanted - 2]
+        yield {"text": tokenizer.decode(ids), "label": label, "split": "test" if place < HELD_OUT else "train"}
+
+
+def taught(client: Client, assets: Any, folder: Path) -> Path:
+    """The teacher, fine-tuned as a job's first stage and taken from its artifacts."""
+    spec = {
+        "teacher": {"model": "minilm", "finetune": {"epochs": 4, "learning_rate": 5e-5}},
+        "student": {"from_teacher": {"layers": LAYERS}},
+        "dataset": {
+            "id": client.datasets.upload(assets.dataset).id,
+            "validation": 0.0,
+            "test": 0.0,
+            "columns": {"split": "split"},
+        },
+        "training": {"max_steps": 1, "max_length": 64},
+        "evaluation": {"baseline": False},
+    }
+    job = finished(client, spec)
+    client.jobs.download_folder(job.id, folder, "teacher/")
+    return folder
+
+
+def finished(client: Client, spec: dict[str, Any]) -> Job:
+    job = client.jobs.wait(client.jobs.submit(spec).id)
+    if job.status != "succeeded" or job.report is None:
+        raise SystemExit(f"a job {job.status}: {job.error}")
+    return job
+
+
+def as_job(client: Client, dataset: str, repeat: int) -> Run:
+    """Distil through the service."""
+    spec = {
+        "teacher": "speed-teacher",
+        "student": {"from_teacher": {"layers": LAYERS}},
+        "dataset": {"id": dataset, "validation": 0.0, "test": 0.0, "columns": {"split": "split"}},
+        "T": T,
+        "alpha": ALPHA,
+        "training": {**TRAINING, "warmup_ratio": WARMUP},
+        "evaluation": {"baseline": False},
+        "labels": {"repeat": str(repeat)},
+    }
+    job = finished(client, spec)
+    assert job.report is not None
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    stages = job.report.cost.seconds
+    return Run(
+        stages["teaching"] + stages["training"],
+        (job.finished_at - job.created_at).total_seconds(),
+        job.report.student_after.kl_to_teacher,
+    )
+
+
+def as_script(work: dict[str, Any], padding: str) -> Run:
+    """Distil with the tutorial's script in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "work.json"
+        file.write_text(json.dumps({**work, "padding": padding, "folder": folder}))
+        said = subprocess.run(
+            [sys.executable, "-m", "benchmarks.tutorial", str(file)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
+        )
+    found = json.loads(said.stdout.splitlines()[-1])
+    return Run(found["seconds"], found["seconds"], found["kl"])
+
+
+def section(runs: dict[str, list[Run]], examples: int) -> str:
+    slowest = median(run.seconds for run in runs[TUTORIAL])
+    lines = [
+        HEADING,
+        "",
+        f"{stamp()}; {examples} texts, median {MEDIAN_TOKENS} tokens; medians of {len(next(iter(runs.values())))}",
+        "interleaved runs. Seconds are those of the training loop and the teacher's reading; start-up apart.",
+        "",
+        "| what | seconds | examples per second | x the tutorial | held-out KL |",
+        "|---|---|---|---|---|",
+    ]
+    for name, some in runs.items():
+        seconds = median(run.seconds for run in some)
+        rate = examples * TRAINING["epochs"] / seconds
+        kl = median(run.kl for run in some)
+        lines.append(f"| {name} | {seconds:.1f} | {rate:.0f} | {slowest / seconds:.1f} | {kl:.4f} |")
+    jobs = runs[OURS]
+    lines += ["", f"From POST to finished, a job took {median(run.whole_seconds for run in jobs):.1f} s."]
+    return "\n".join(lines) + "\n"
+
+
+def student_of(teacher: Path, folder: Path) -> Path:
+    """What `from_teacher.layers` starts from, for the script."""
+    model = AutoModelForSequenceClassification.from_pretrained(teacher)
+    layers = model.bert.encoder.layer
+    model.bert.encoder.layer = type(layers)([layers[place] for place in LAYERS])
+    model.config.num_hidden_layers = len(LAYERS)
+    model.save_pretrained(folder)
+    return folder
+
+
+def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[dict[str, Any], str]:
+    """The work as the script reads it, and the data set's id in the service, where the teacher is uploaded as well."""
+    client.models.upload(assets.teacher, "minilm")
+    teacher = taught(client, assets, folder / "taught")
+    client.models.upload(teacher, "speed-teacher")
+    tokenizer = AutoTokenizer.from_pretrained(teacher)
+    snippets = [json.loads(line) for line in assets.dataset.read_text().splitlines()]
+    lines = texts([one for one in snippets if one["label"]], tokenizer, examples + HELD_OUT)
+    (folder / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    work = {
+        "teacher": str(teacher),
+        "student": str(student_of(teacher, folder / "student")),
+        "texts": str(folder / "texts.jsonl"),
+        "T": T,
+        "alpha": ALPHA,
+        "warmup_steps": math.ceil(WARMUP * math.ceil(examples / TRAINING["batch_size"]) * TRAINING["epochs"]),
+        **TRAINING,
+    }
+    return work, client.datasets.upload(folder / "texts.jsonl").id
+
+
+def measured(folder: Path, assets: Any, examples: int, repeats: int) -> dict[str, list[Run]]:
+    """Every way, `repeats` times, one after the other."""
+    runs: dict[str, list[Run]] = {TUTORIAL: [], DYNAMIC: [], OURS: []}
+    with embedded_service(folder / "service") as url, Client(url) as client:
+        work, dataset = prepared(client, assets, folder, examples)
+        ways: dict[str, Callable[[int], Run]] = {
+            TUTORIAL: lambda _: as_script(work, "max_length"),
+            DYNAMIC: lambda _: as_script(work, "longest"),
+            OURS: lambda repeat: as_job(client, dataset, repeat),
+        }
+        for repeat in range(repeats):
+            for name, way in ways.items():
+                runs[name].append(way(repeat))
+                print(f"repeat {repeat + 1}: {name}: {runs[name][-1]}", flush=True)
+    return runs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure how long a classifier's distillation takes.")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--examples", type=int, default=960)
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="for the assets")
+    chosen = parser.parse_args()
+    assets = fetch_assets(EXAMPLE, chosen.folder / "assets", 42)
+    os.environ["DISTILL_CACHE_BYTES"] = "0"  # the teacher reads anew in each repeat
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = measured(Path(scratch), assets, chosen.examples, chosen.repeats)
+    publish(HEADING, section(runs, chosen.examples))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
