@@ -1,9 +1,10 @@
 """How a student learns from its teacher: from logits, from texts that the teacher writes, or on its own texts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -127,6 +128,16 @@ class GenerationSpec(Frozen):
     batch_size: Annotated[Count, Field(le=4096)] = 16
 
 
+_TWO_LETTERS = """
+af am an ar as az ba be bg bn br bs ca cs cy da de dz el en eo es et eu fa fi fo fr fy ga gd gl gu ha he
+hi hr ht hu hy id ig is it ja jv ka kk km kn ko ku ky la lb lg ln lo lt lv mg mk ml mn mr ms mt my ne nl
+nn no oc om or pa pl ps pt qu ro ru rw sa se si sk sl sn so sq sr st sv sw ta te tg th tk tl tr tt ug uk
+ur uz vi vo wa xh yo zh zu
+"""
+LANGUAGES = frozenset(_TWO_LETTERS.split())
+"""What texts are told apart by (py3langid's languages with two letters)."""
+
+
 class AgreementSpec(Frozen):
     """Keeps a prompt's samples whose answer at least `k` of its `samples_per_prompt` samples gave
     (self-consistency: Wang et al. 2023, arXiv:2203.11171)."""
@@ -161,6 +172,14 @@ def finder(pattern: str) -> Callable[[str], bool]:
     return found.isinstance_python
 
 
+def _known_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise PydanticCustomError(
+            "unknown_language", "'{code}' is not among the languages that can be told apart", {"code": code}
+        )
+    return code
+
+
 class FiltersSpec(Frozen):
     """What a sample must pass to be learned. Reasons of those that do not are counted in the report."""
 
@@ -172,7 +191,7 @@ class FiltersSpec(Frozen):
         "ended where they were cut.",
     )
     deduplicate: Literal["exact", "near"] | None = "exact"
-    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
+    language: Annotated[str, AfterValidator(_known_language)] | None = Field(
         None, description="Two letters (ISO 639-1)."
     )
     pattern: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = Field(
@@ -208,6 +227,18 @@ class SequenceMethod(Frozen):
         description="With several teachers: the column whose cells name the teacher that writes for the example. "
         "When absent they write in turn, by weight.",
     )
+
+    def check_route(self, names: Sequence[str]) -> None:
+        """Raise PydanticCustomError where no cell could name one of these teachers."""
+        if self.route is None:
+            return
+        if len(names) < 2:
+            why = "it names one of several teachers, and there is one"
+        elif len(set(names)) < len(names):
+            why = "two teachers go by one name, so that no cell could tell them apart"
+        else:
+            return
+        raise _misfit(f"method.route: {why}")
 
     @model_validator(mode="after")
     def _possible_lengths(self) -> Self:
@@ -284,7 +315,10 @@ class OnPolicyMethod(_Mixing):
 
 
 def _misfit(why: str) -> PydanticCustomError:
-    return PydanticCustomError("wrong_for_method", "{why}", {"why": why})
+    """The part of the spec that is at fault stands before a colon, where the method alone is not."""
+    place, colon, _ = why.partition(": ")
+    found = {"why": why, "place": place} if colon and " " not in place else {"why": why}
+    return PydanticCustomError("wrong_for_method", "{why}", found)
 
 
 Method = Annotated[LogitsMethod | SequenceMethod | OnPolicyMethod, Field(discriminator="type")]

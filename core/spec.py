@@ -254,6 +254,8 @@ class JobSpec(Frozen):
             raise PydanticCustomError("wrong_for_task", "{place}: {why}", {"place": ".".join(place), "why": why})
         if self.method.type == "on_policy":
             self.method.check_fits(self.alpha, self.training.train_on_prompt, self.training.max_length)
+        if self.method.type == "sequence":
+            self.method.check_route([teacher.model for teacher in self.teacher_models])
         return self
 
     @model_validator(mode="after")

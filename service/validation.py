@@ -23,6 +23,7 @@ OWN_CODES = frozenset(
         "agreement_impossible",
         "filters_impossible",
         "invalid_pattern",
+        "unknown_language",
         "json_schema_missing",
         "label_filter",
         "invalid_secret",
@@ -35,8 +36,8 @@ OWN_CODES = frozenset(
         "nothing_asked",
     }
 )
-OF_THE_WHOLE = frozenset({"wrong_for_task", "black_box_teacher"})
-"""Found when the whole spec is looked at; they bring the place along."""
+OF_THE_WHOLE = frozenset({"wrong_for_task", "wrong_for_method", "black_box_teacher"})
+"""Found when the whole spec is looked at; they bring the place along, if there is one."""
 HINTS = {
     "unknown_field": "Remove it, or correct its spelling; GET /docs shows every field.",
     "missing_field": "It is required.",
@@ -49,6 +50,7 @@ HINTS = {
     "top_k_of_mse": "Leave top_k out, or use another divergence.",
     "filters_impossible": "Lower filters.min_tokens, or raise generation.max_new_tokens and filters.max_tokens.",
     "agreement_impossible": "Raise generation.samples_per_prompt, or lower agreement.k.",
+    "unknown_language": "Write two letters of ISO 639-1, such as en.",
     "invalid_pattern": "Write it in the syntax of Rust's regex crate: no look-around, no backreferences.",
     "json_schema_missing": "Give json_schema with type json_schema, and with no other.",
     "invalid_secret": "Send the value as the vendor shows it, without spaces or line breaks.",
@@ -77,7 +79,7 @@ def _fault(found: ErrorDetails, body: Any) -> Fault:
     place, *parts = found["loc"] or ("body",)
     kind = found["type"]
     code = CODES.get(kind) or (kind if kind in OWN_CODES else "invalid_value")
-    if kind in OF_THE_WHOLE:
+    if kind in OF_THE_WHOLE and "place" in found["ctx"]:
         where = found["ctx"]["place"].split(".")
     elif place == "body":
         where = _present(parts, body, is_missing=kind == "missing")

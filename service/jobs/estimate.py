@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from core.datasets import Datasets
 from core.errors import DatasetNotFound
 from core.lifecycle import JobStatus
+from core.methods import GenerationSpec
 from core.models import Models
 from core.spec import JobSpec
 from core.tables import Dataset, Job, Model
@@ -70,6 +71,8 @@ def estimate(session: Session, checked: Checked) -> Estimate:
 
 def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], student: Size) -> float:
     """Operations of the whole job: fine-tuning, the teacher's one reading, training, and the baseline's training."""
+    if spec.method.type == "sequence":
+        return _texts_flops(spec, spec.method.generation, dataset, teachers, student)
     examples = _examples(spec, dataset)
     tokens = _tokens(spec, dataset)
     per_step = spec.training.batch_size * spec.training.gradient_accumulation
@@ -85,6 +88,27 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
         written = spec.method.student_share * spec.method.generation.max_new_tokens
         total += steps * per_step * 2.0 * WRITTEN_TOKEN * student.body * written
         total += steps * per_step * 2.0 * sum(size.body for size in teachers) * tokens
+    return total
+
+
+def _texts_flops(
+    spec: JobSpec, generation: GenerationSpec, dataset: Dataset | None, teachers: Sequence[Size], student: Size
+) -> float:
+    """Operations of a job by texts, as if each were as long as it may be and all were kept."""
+    examples, asked = _examples(spec, dataset), _prompt_tokens(spec, dataset)
+    texts, written = examples * generation.samples_per_prompt, generation.max_new_tokens
+    tokens = min(spec.training.max_length, asked + written)
+    per_step = spec.training.batch_size * spec.training.gradient_accumulation
+    steps = spec.training.max_steps or max(1.0, spec.training.epochs * texts / per_step)
+    completions = _column(dataset, spec.dataset.columns.completion) or _column(
+        dataset, str(spec.dataset.columns.messages)
+    )
+    trainings = 2 if spec.evaluation.baseline and completions is not None else 1
+    total = trainings * 6.0 * student.body * tokens * steps * per_step
+    for teacher, size in zip(spec.teacher_models, teachers, strict=True):
+        total += 2.0 * size.body * texts * (asked + WRITTEN_TOKEN * written) / len(teachers)
+        if teacher.finetune is not None:
+            total += 6.0 * size.body * tokens * examples * teacher.finetune.epochs
     return total
 
 

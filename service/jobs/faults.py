@@ -15,6 +15,8 @@ CHECK_HINTS = {
     "not_text": "Name the column that holds the text in dataset.columns.text.",
     "not_chats": 'Write each chat as [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}].',
     "no_completions": 'Fill the column, or let the teacher write: "method": {"type": "sequence"}.',
+    "no_answers": "Fill the column, or name another in method.filters.verifier.column.",
+    "no_such_teacher": "Let every cell of the column name one of the job's teachers.",
     "no_prompts": "Name a column of prompts or of chats in dataset.columns, or use method.type logits.",
     "not_a_language_model": "Name a causal language model, whose architecture ends in ForCausalLM.",
     "too_many_labels": "Name the column that holds the class in dataset.columns.label.",

@@ -9,6 +9,7 @@ from core.tables import Model
 from service.jobs.checked import Checked
 from service.jobs.faults import Part, fault, missing_column, share_faults, split_faults
 from service.jobs.own_texts import own_text_faults
+from service.jobs.teachers_texts import asking_faults, teachers_text_faults, text_warnings
 from service.models.folder import task_of
 from service.models.tokenizers import has_chat_template, tokens_differ
 from service.problems import Fault
@@ -28,6 +29,9 @@ def writing_faults(checked: Checked, blobs: Blobs) -> Iterator[Fault]:
             yield fault(parts, lacking.code, str(lacking), lacking.hint)
     if checked.spec.method.type != "sequence":
         yield from _tokens(writers, blobs)
+    else:
+        yield from asking_faults(checked, blobs)
+        checked.warnings += text_warnings(checked, form)
 
 
 def _writers(checked: Checked) -> list[tuple[list[Part], str, Model]]:
@@ -47,6 +51,7 @@ def _dataset(checked: Checked, form: Form | None) -> Iterator[Fault]:
         return
     yield from _cells(checked, form)
     yield from own_text_faults(checked, form)
+    yield from teachers_text_faults(checked, form)
     learned = _learned_column(checked, form)
     if learned is None or learned not in present:
         return

@@ -32,6 +32,13 @@ def test_lengths_that_no_text_can_have_are_refused(parts: dict[str, dict[str, in
     SequenceMethod.model_validate({"filters": {"min_tokens": 8}, "generation": {"max_new_tokens": 8}})
 
 
+@pytest.mark.parametrize("language", ["xx", "EN", "eng"])
+def test_a_language_that_nobody_tells_apart_is_refused(language: str) -> None:
+    with pytest.raises(ValidationError, match="told apart"):
+        FiltersSpec(language=language)
+    assert FiltersSpec(language="ko").language == "ko"
+
+
 def test_more_than_all_samples_cannot_agree() -> None:
     with pytest.raises(ValidationError, match="nothing could agree"):
         SequenceMethod.model_validate({"filters": {"agreement": {"k": 2}}})

@@ -7,7 +7,7 @@ from itertools import groupby
 from core.errors import FiltersUnusable
 from core.methods import FiltersSpec, SequenceMethod, finder
 from worker.training.generation.duplicates import ExactDuplicates, NearDuplicates
-from worker.training.generation.language import known_languages, language_of
+from worker.training.generation.language import language_of
 from worker.training.generation.mathematics import Mathematician
 from worker.training.generation.reasoning import without_reasoning
 from worker.training.generation.samples import Prompt, Sample
@@ -46,8 +46,6 @@ class Verdict:
 
 def check_filters(filters: FiltersSpec) -> None:
     """Raise FiltersUnusable, before anything is written, where the filters could never be asked."""
-    if filters.language is not None and filters.language not in known_languages():
-        raise FiltersUnusable("language", f"'{filters.language}' is not among the languages that can be told apart")
     if filters.verifier is not None and filters.verifier.json_schema is not None:
         try:
             Json(filters.verifier.json_schema)

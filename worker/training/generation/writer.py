@@ -13,7 +13,6 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from core.methods import GenerationSpec
-from worker.training.device import Precision, autocast
 from worker.training.generation.prompts import PromptEncoder
 from worker.training.generation.samples import Ask, Prompt, Sample
 from worker.training.generation.sampling import processors, uniforms
@@ -49,14 +48,9 @@ class TransformersWriter:
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        spec: GenerationSpec,
-        seed: int,
-        precision: Precision = "fp32",
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: GenerationSpec, seed: int
     ) -> None:
-        self.model, self.tokenizer, self.spec, self.seed, self.precision = model, tokenizer, spec, seed, precision
+        self.model, self.tokenizer, self.spec, self.seed = model, tokenizer, spec, seed
         self.encoder = PromptEncoder(tokenizer, spec.system_prompt, spec.chat)
         self.end_ids = end_ids(model, tokenizer)
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -106,7 +100,7 @@ class TransformersWriter:
         width = ids_BT.shape[1]
         uniforms_BT = uniforms(self.seed, keys, self.spec.max_new_tokens) if self.spec.temperature > 0 else None
         stop = StopTexts(self.spec.stop, self.tokenizer, width, len(prompts)) if self.spec.stop else None
-        with torch.inference_mode(), writing(self.model), autocast(self.precision):
+        with torch.inference_mode(), writing(self.model):
             whole_BT: Tensor = self.model.generate(  # type: ignore[operator]
                 ids_BT.to(device),
                 attention_mask=mask_BT.long().to(device),

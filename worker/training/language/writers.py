@@ -11,6 +11,7 @@ from worker.training.device import device
 from worker.training.generation.prompts import PromptEncoder
 from worker.training.generation.samples import Ask, Prompt, Sample
 from worker.training.generation.writer import TransformersWriter, Writer
+from worker.training.language.twin import Twin
 from worker.training.models import Loaded
 from worker.training.students import required
 
@@ -34,8 +35,8 @@ def writer_for(desk: Desk, name: str, teacher: Loaded) -> Author:
     """Return a teacher whose weights are here, ready to write."""
     spec = desk.spec.sequence_method.generation
     seed = spec.seed if spec.seed is not None else desk.spec.training.seed
-    teacher.model.to(device())  # type: ignore[arg-type]
-    writer = TransformersWriter(teacher.model, required(teacher.tokenizer), spec, seed, desk.precision)
+    model = Twin(desk.precision).of(teacher.model.to(device()))  # type: ignore[arg-type]
+    writer = TransformersWriter(model, required(teacher.tokenizer), spec, seed)
     return Author(name, writer, writer.encoder.chat)
 
 

@@ -17,6 +17,7 @@ from worker.training.language.texts.finished import Finished
 from worker.training.language.texts.measures import loss_tally, mean_or_none
 from worker.training.language.texts.passing import likeliest, pass_rate, verified_prompts
 from worker.training.language.texts.readings import Reader
+from worker.training.language.twin import Twin
 from worker.training.models import parameter_count
 from worker.training.observer import stop_if_asked
 
@@ -133,7 +134,7 @@ class Scores:
         method, training = self.desk.spec.sequence_method, self.desk.spec.training
         is_teacher = name not in self.finished.students
         spec: GenerationSpec = likeliest(method.generation, is_teacher=is_teacher, is_chat=reader.is_chat)
-        writer = TransformersWriter(reader.model, reader.tokenizer, spec, training.seed, self.desk.precision)
+        writer = TransformersWriter(Twin(self.desk.precision).of(reader.model), reader.tokenizer, spec, training.seed)
         return pass_rate(method, writer, self.verified, self._look)
 
 
