@@ -211,7 +211,7 @@ class InputGone(JobFailed):
 
 class SecretUnreadable(JobFailed):
     code, title, blame = "secret_unreadable", "Secret cannot be read", "platform"
-    hint = "The operator gives service and workers the same DISTILL_SECRET_KEY; or store the secret again."
+    hint = "Store the secret again; the operator gives service and workers the same DISTILL_SECRET_KEY."
 
     def __str__(self) -> str:
         return f"secret '{self.args[0]}' cannot be read: {self.args[1]}"
@@ -261,7 +261,7 @@ class TeacherUnreachable(JobFailed):
     hint = "Check that the server runs and that teacher.endpoint.base_url leads to it; then POST /v1/jobs/{id}/retry."
 
     def __str__(self) -> str:
-        return f"the teacher at {self.args[0]} gives no answer: {self.args[1]}"
+        return f"the teacher at {self.args[0]} gives no usable answer: {self.args[1]}"
 
 
 class TeacherRefused(JobFailed):

@@ -169,6 +169,18 @@ class Sample(Part):
     student_after: str
 
 
+class Spent(Part):
+    """What a teacher behind an endpoint was asked, over all attempts of the job."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    unknown_tokens: int
+    """Of both, what was assumed: the most that a request can have used whose answer never came, or told nothing."""
+    cost: float | None
+    """In the currency of the budget's prices; None without prices."""
+
+
 class WrittenTexts(Part):
     """What the teachers wrote for a student that learns from texts, and what became of it."""
 
@@ -189,6 +201,8 @@ class WrittenTexts(Part):
     """Why there is no student of the data set's own completions to compare with."""
     incomparable: str | None
     """Why there is no KL to the teacher."""
+    spent: Spent | None = None
+    """For a teacher behind an endpoint."""
 
 
 class GenerationReport(Part):

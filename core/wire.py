@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import Blame
 
@@ -18,6 +18,20 @@ READY = "--ready"
 
 class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Order(Wire):
+    """What a worker tells its training process over stdin, in one line: what no command line, environment or file may
+    show."""
+
+    job: str
+    token: str
+    """The lease's fencing token."""
+    worker: str
+    secrets: dict[str, str] = Field(default_factory=dict, repr=False)
+    """The values of those secrets that the job names."""
+    withheld: dict[str, str] = Field(default_factory=dict)
+    """Why each of the others could not be read."""
 
 
 class Progress(Wire):

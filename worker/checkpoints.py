@@ -94,6 +94,8 @@ def restore_checkpoints(database: Database, blobs: Blobs, job_id: str, folder: P
         checkpoints = checkpoints_of(session, job_id)
     for checkpoint in checkpoints:
         target = folder / checkpoint.phase / f"checkpoint-{checkpoint.step}"
+        if target.exists():
+            continue  # the newer one of the same step is there
         try:
             for file in checkpoint.files:
                 key = f"{checkpoint_folder(job_id, checkpoint.id)}/{file['path']}"

@@ -1,6 +1,5 @@
 """Starts the training processes of one worker, and keeps one ready: imports done, waiting for its job."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,8 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from core.leases import Lease
-from core.wire import READY
+from core.wire import READY, Order
 
 COMMAND = (sys.executable, "-m", "worker.run")
 
@@ -19,8 +17,9 @@ COMMAND = (sys.executable, "-m", "worker.run")
 class Children:
     """Each child is a new interpreter in a session of its own: forking after torch has worked hangs.
 
-    Its stdin brings the order, one line of JSON with the lease, and then stays open for as long as we live; its end
-    tells the child that we do not. A child serves one job and ends: what it leaves behind dies with it.
+    Its stdin brings the order, one line of JSON with the lease and the job's secrets, and then stays open for as long
+    as we live; its end tells the child that we do not. A child serves one job and ends: what it leaves behind dies
+    with it.
     """
 
     command: Sequence[str] = COMMAND
@@ -28,17 +27,17 @@ class Children:
     _ready: subprocess.Popen[bytes] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def start(self, lease: Lease) -> subprocess.Popen[bytes]:
-        """Give the lease to the child that is ready, or else to a new one."""
-        order = json.dumps({"job": lease.job_id, "token": lease.token, "worker": lease.worker}).encode() + b"\n"
+    def start(self, order: Order) -> subprocess.Popen[bytes]:
+        """Give the order to the child that is ready, or else to a new one."""
+        line = order.model_dump_json().encode() + b"\n"
         with self._lock:
             ready, self._ready = self._ready, None
         if ready is not None:
-            if _told(ready, order):
+            if _told(ready, line):
                 return ready
             _drop(ready)
-        child = self._spawn(lease.job_id)
-        _told(child, order)
+        child = self._spawn(order.job)
+        _told(child, line)
         return child
 
     def prepare(self) -> None:
@@ -65,17 +64,23 @@ class Children:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true", "PYTHONUNBUFFERED": "1"},
+            env=_environment(),
         )
 
 
-def _told(child: subprocess.Popen[bytes], order: bytes) -> bool:
+def _environment() -> dict[str, str]:
+    """Ours without what opens every secret: a child gets those of its job, and no other."""
+    ours = {name: value for name, value in os.environ.items() if name != "DISTILL_SECRET_KEY"}
+    return {**ours, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true", "PYTHONUNBUFFERED": "1"}
+
+
+def _told(child: subprocess.Popen[bytes], line: bytes) -> bool:
     """Write an order to a child; False where it has ended and cannot read it."""
     assert child.stdin is not None
     if child.poll() is not None:
         return False
     with suppress(BrokenPipeError):
-        child.stdin.write(order)
+        child.stdin.write(line)
         child.stdin.flush()
         return True
     return False

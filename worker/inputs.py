@@ -10,6 +10,7 @@ from typing import Any
 from core.blobs import Blobs, Stored, sha256_of
 from core.database import Database
 from core.datasets import Datasets, examples_blob
+from core.endpoints import EndpointSpec
 from core.errors import DatasetNotFound, HubUnavailable, InputGone, ModelNotFound
 from core.models import Models
 from core.settings import Settings
@@ -45,6 +46,10 @@ class Gathered:
         commit = hub.fetch_model(reference, revision, target)
         self._say(role, reference, sha256_of_folder(target), commit)
         return target
+
+    def black_box(self, endpoint: EndpointSpec) -> None:
+        """Say which server teaches: of what is behind it nobody has a hash."""
+        self.provenance["teacher-0"] = {"endpoint": endpoint.base_url, "model": endpoint.model}
 
     def dataset(self, spec: JobSpec) -> tuple[Path, JobSpec]:
         """The data set as Parquet, and the spec with the split column that a hub's own parts become."""

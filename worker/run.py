@@ -1,7 +1,6 @@
 """Below the process wall: `python -m worker.run` claims the job that stdin names, trains it, stores what comes out."""
 
 import errno
-import json
 import logging
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from core import leases
+from core.addresses import reach_of
 from core.blobs import Blobs
 from core.database import Database
 from core.errors import DiskFull, DistillError, JobFailed, OutOfMemory, TimeLimitReached
@@ -21,7 +21,7 @@ from core.leases import Lease
 from core.settings import Settings
 from core.spec import JobSpec
 from core.tables import Job
-from core.wire import NOT_CLAIMED, READY, JobError
+from core.wire import NOT_CLAIMED, READY, JobError, Order
 from worker.cache import cache_folder
 from worker.checkpoints import restore_checkpoints
 from worker.patience import patiently
@@ -34,24 +34,24 @@ log = structlog.get_logger()
 def main() -> int:
     if READY in sys.argv:
         _import_what_trains()
-    order = sys.stdin.readline()
-    if not order:
+    line = sys.stdin.readline()
+    if not line:
         return 0
-    job_id, token, worker = (json.loads(order)[name] for name in ("job", "token", "worker"))
+    order = Order.model_validate_json(line)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     settings = Settings()
     database, blobs = Database(settings.database), Blobs(settings.storage)
-    lease = Lease(job_id, token, worker, settings.lease_seconds)
+    lease = Lease(order.job, order.token, order.worker, settings.lease_seconds)
     with database.write() as session:
         job = leases.claim(session, lease)
         session.commit()
     if job is None:
         return NOT_CLAIMED
-    folder = settings.work / job_id
+    folder = settings.work / order.job
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        run(database, blobs, settings, lease, job, folder)
+        run(database, blobs, settings, lease, job, folder, order)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
@@ -60,17 +60,20 @@ def main() -> int:
 def _import_what_trains() -> None:
     """Take the seconds of importing torch before there is a job. Nothing of it reads a device or a setting yet."""
 
+    import worker.endpoints
     import worker.inputs
     import worker.results
     import worker.training.distil  # noqa: F401
 
 
-def run(database: Database, blobs: Blobs, settings: Settings, lease: Lease, job: Job, folder: Path) -> None:
+def run(
+    database: Database, blobs: Blobs, settings: Settings, lease: Lease, job: Job, folder: Path, order: Order
+) -> None:
     """Train a claimed job and write how it ended: succeeded, failed, cancelled, or queued again."""
     with Recorder(database, blobs, settings, lease, job) as recorder:
         signal.signal(signal.SIGTERM, lambda *_: recorder.ask_to_stop("shutdown"))
         try:
-            _train(database, blobs, settings, lease, job, folder, recorder)
+            _train(database, blobs, settings, lease, job, folder, order, recorder)
             return
         except Stopped as stopped:
             error = _settle_stop(database, lease, recorder, stopped, float(job.spec["resources"]["max_minutes"]))
@@ -88,28 +91,33 @@ def _train(
     lease: Lease,
     job: Job,
     folder: Path,
+    order: Order,
     recorder: Recorder,
 ) -> None:
     recorder.stage("loading")
     # Torch takes seconds to import. The claim and the heartbeat come first, so that the user sees the job running.
+    from worker.endpoints import line_of
     from worker.inputs import Gathered
     from worker.results import Results
     from worker.training.distil import Inputs, distil
 
     spec = JobSpec.model_validate(job.spec)
+    line = line_of(spec, order, reach_of(settings))
     gathered = Gathered(database, blobs, settings, job.owner, folder)
     dataset, spec = gathered.dataset(spec)
     teachers = tuple(
         gathered.model(f"teacher-{place}", teacher.model, teacher.revision)
         for place, teacher in enumerate(spec.teacher_models)
     )
+    if spec.endpoint is not None:
+        gathered.black_box(spec.endpoint)
     student = None
     if spec.student.model is not None:
         student = gathered.model("student", spec.student.model, spec.student.revision)
     restore_checkpoints(database, blobs, job.id, folder)
     stop_if_asked(recorder)
     cache = cache_folder(settings, job.owner)
-    outcome = distil(Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache), recorder)
+    outcome = distil(Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache, line), recorder)
 
     recorder.stage("uploading")
     results = Results(blobs, job)

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -15,12 +16,14 @@ from sqlalchemy.exc import DBAPIError
 from core import leases
 from core.blobs import Blobs
 from core.database import Database
-from core.errors import TrainingKilled
+from core.errors import SecretNotFound, SecretsUnavailable, SecretUnreadable, TrainingKilled
 from core.leases import Lease
 from core.lifecycle import HELD, JobStatus
+from core.sealing import seal_of
+from core.secrets import Secrets
 from core.settings import Settings
 from core.tables import Job
-from core.wire import NOT_CLAIMED, JobError
+from core.wire import NOT_CLAIMED, JobError, Order
 from worker.children import Children
 from worker.job_log import JobLog
 
@@ -49,7 +52,7 @@ class Supervisor:
         if self.should_stop.is_set():
             return True
         lease = Lease(job_id, secrets.token_hex(16), self.worker, self.settings.lease_seconds)
-        child = self.children.start(lease)
+        child = self.children.start(self._order(lease))
         assert child.stdout is not None
         job_log = JobLog(child.stdout, self.blobs, job_id, self.settings.work, self.settings.max_log_bytes)
         self.current.add(job_id)
@@ -65,6 +68,22 @@ class Supervisor:
             return False
         self._settle(lease, code, job_log.last_lines())
         return True
+
+    def _order(self, lease: Lease) -> Order:
+        """Read what the child needs and must not find by itself."""
+        order = Order(job=lease.job_id, token=lease.token, worker=lease.worker)
+        with self.database.read() as session:
+            job = session.get(Job, lease.job_id)
+            name = secret_of(job.spec) if job is not None else None
+            if job is None or name is None:
+                return order
+            try:
+                value = Secrets(session, job.owner).reveal(seal_of(self.settings), name)
+            except SecretNotFound:
+                return order.model_copy(update={"withheld": {name: "it was removed"}})
+            except (SecretUnreadable, SecretsUnavailable) as error:
+                return order.model_copy(update={"withheld": {name: str(error)}})
+            return order.model_copy(update={"secrets": {name: value}})
 
     def _wait(self, child: subprocess.Popen[bytes], lease: Lease) -> int:
         """Wait for the child; end it when it has outlived a cancel, a shutdown or its lease."""
@@ -133,6 +152,13 @@ class Supervisor:
                 leases.fail(session, lease, error)
             session.commit()
             log.warning("training process ended", job_id=lease.job_id, how=_how(code))
+
+
+def secret_of(spec: dict[str, Any]) -> str | None:
+    """Return the name of the secret in a stored spec."""
+    teachers = spec["teacher"] if isinstance(spec["teacher"], list) else [spec["teacher"]]
+    named = (teacher["endpoint"].get("secret") for teacher in teachers if teacher.get("endpoint"))
+    return next(named, None)
 
 
 def _how(code: int) -> str:

@@ -99,3 +99,16 @@ def test_a_storage_that_stays_away_is_said(blobs: Blobs, tmp_path: Path, monkeyp
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises((StorageUnavailable, DiskFull)):
         put_patiently(blobs, "a/b", source)
+
+
+def test_of_two_of_the_same_step_the_newer_one_comes_back(
+    database: Database, blobs: Blobs, queued: MakeJob, tmp_path: Path
+) -> None:
+    lease, job = claimed(database, queued())
+    for word in ("older", "newer"):
+        folder = tmp_path / word / "checkpoint-5"
+        folder.mkdir(parents=True)
+        (folder / "ledger.json").write_text(word)
+        assert keep_checkpoint(database, blobs, lease, 1, "writing", 5, folder, {})
+    restore_checkpoints(database, blobs, job.id, tmp_path / "b")
+    assert (tmp_path / "b/writing/checkpoint-5/ledger.json").read_text() == "newer"

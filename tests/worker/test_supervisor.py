@@ -9,12 +9,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cryptography.fernet import Fernet
 
 from core.blobs import Blobs
 from core.database import Database
 from core.jobs import Jobs
+from core.sealing import seal_of
+from core.secrets import Secrets
 from core.settings import Settings
-from tests.worker.conftest import OWNER, MakeJob, job_row
+from core.spec import JobSpec
+from tests.worker.conftest import OWNER, SMALLEST, MakeJob, job_row
 from worker.children import Children
 from worker.job_log import log_key
 from worker.supervisor import Supervisor
@@ -169,3 +173,57 @@ def wait_for_status(database: Database, job_id: str, status: str) -> None:
     while job_row(database, job_id).status != status:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def seals(settings: Settings) -> Settings:
+    key = Settings(secret_key=Fernet.generate_key().decode()).secret_key
+    return settings.model_copy(update={"secret_key": key})
+
+
+def add_job_with_secret(database: Database, spec_of_secret: str) -> str:
+    """Store a job whose teacher is behind an endpoint, as a row."""
+    with database.write() as session:
+        job = Jobs(session, OWNER).add(JobSpec.model_validate(SMALLEST))
+        endpoint = {"base_url": "http://127.0.0.1:1/v1", "model": "m", "secret": spec_of_secret}
+        job.spec = {**job.spec, "teacher": {"endpoint": endpoint}}
+        session.commit()
+        return job.id
+
+
+TELL = """
+print("secrets", order["secrets"], "withheld", order["withheld"], flush=True)
+print("environment", "DISTILL_SECRET_KEY" in os.environ, flush=True)
+print("words", open(f"/proc/{os.getpid()}/cmdline").read().split(chr(0)), dict(os.environ), flush=True)
+os._exit(1)
+"""
+
+
+def test_a_secret_passes_the_wall_through_stdin_alone(
+    supervise, settings: Settings, database: Database, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    sealing = seals(settings)
+    monkeypatch.setenv("DISTILL_SECRET_KEY", sealing.secret_keys[0])
+    with database.write() as session:
+        Secrets(session, OWNER).add(seal_of(sealing), "vendor", "sk-live-value")
+        session.commit()
+    job_id = add_job_with_secret(database, "vendor")
+    supervise(TELL, secret_key=sealing.secret_key).run(job_id)
+    said = blobs.read(log_key(job_id), 0, blobs.size(log_key(job_id))).decode()
+    lines = {line.partition(" ")[0]: line for line in said.splitlines()}
+    assert lines["secrets"] == "secrets {'vendor': 'sk-live-value'} withheld {}"
+    assert lines["environment"] == "environment False"
+    assert "sk-live-value" not in lines["words"]
+
+
+@pytest.mark.parametrize(("name", "why"), [("other", "it was removed"), ("vendor", "key that is not set")])
+def test_a_secret_that_cannot_be_read_is_withheld_with_its_reason(
+    supervise, settings: Settings, database: Database, blobs: Blobs, name: str, why: str
+) -> None:  # type: ignore[no-untyped-def]
+    with database.write() as session:
+        Secrets(session, OWNER).add(seal_of(seals(settings)), "vendor", "sk-live-value")
+        session.commit()
+    job_id = add_job_with_secret(database, name)
+    supervise(TELL, secret_key=seals(settings).secret_key).run(job_id)
+    said = blobs.read(log_key(job_id), 0, blobs.size(log_key(job_id))).decode()
+    assert "secrets {} withheld" in said
+    assert why in said

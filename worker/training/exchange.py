@@ -6,6 +6,7 @@ from typing import Any
 
 from core.report import Report
 from core.spec import JobSpec
+from worker.training.endpoint.line import Line
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Inputs:
     provenance: dict[str, Any]
     cache: Path | None = None
     """Where what teachers say is kept for later jobs; None where nothing is."""
+    line: Line | None = None
+    """The way to the teacher where it is behind an endpoint."""
 
 
 @dataclass(frozen=True)

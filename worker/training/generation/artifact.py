@@ -101,6 +101,7 @@ def line_of(verdict: Verdict, prompt: Prompt) -> dict[str, Any]:
         "finished": sample.finished,
         "verdict": "kept" if verdict.kept else "dropped",
         "reason": verdict.reason,
+        **({"detail": sample.detail} if sample.detail is not None else {}),
     }
 
 

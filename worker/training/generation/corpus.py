@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from worker.training.checkpoints import SEAL
 from worker.training.generation.samples import Sample
 
 HEADER = "corpus.json"
@@ -67,15 +68,23 @@ class Corpus:
             self.end += len(line)
 
     def copy_to(self, folder: Path) -> None:
-        """Copy what is there into an empty folder, for a checkpoint. Full shards never change and are only linked."""
+        """Copy what is there into an empty folder, for a checkpoint: samples, and what is kept beside them.
+
+        Full shards never change and are only linked.
+        """
         folder.mkdir(parents=True)
-        shutil.copyfile(self.folder / HEADER, folder / HEADER)
+        for file in self.beside():
+            shutil.copyfile(file, folder / file.name)
         for number in range(self.shard + 1 if self.places else 0):
             source, target = self._path(number), folder / self._path(number).name
             if number == self.shard:
                 shutil.copyfile(source, target)
             else:
                 _link(source, target)
+
+    def beside(self) -> list[Path]:
+        """Return the header, and what a writer keeps beside the samples."""
+        return [file for file in sorted(self.folder.glob("*.json")) if file.name != SEAL]
 
     def _path(self, number: int) -> Path:
         return self.folder / f"samples-{number:05}.jsonl"

@@ -14,6 +14,10 @@ from worker.training.generation.samples import Prompt, Sample
 from worker.training.generation.verifiers import Exact, Json, Verifier, verifier_of
 
 REASONS: Mapping[str, str] = {
+    "over_budget": "not asked for, since the budget is used up",
+    "unanswered": "that the teacher's server never answered",
+    "refused": "that the teacher's server refused",
+    "withheld": "that the teacher's server withheld",
     "prompt_too_long": "whose prompt leaves no room for max_new_tokens",
     "unfinished": "cut off by max_new_tokens",
     "empty": "empty",

@@ -54,6 +54,8 @@ class Sample:
     """True where it ended by itself or at a stop text, not by its number of tokens."""
     fault: str | None = None
     """Why nothing was written, such as `prompt_too_long`."""
+    detail: str | None = None
+    """What is known of the fault beyond its name, such as a server's own words."""
 
     @property
     def key(self) -> tuple[int, int]:

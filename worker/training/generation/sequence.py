@@ -5,24 +5,26 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from core.errors import DatasetUnusable, NothingKept
+from core.errors import DatasetUnusable, JobFailed, NothingKept
 from core.methods import SequenceMethod
 from worker.training.generation.artifact import KEPT, TEXTS, Tally, write_files
 from worker.training.generation.corpus import Corpus
 from worker.training.generation.filters import check_filters, in_words, judged
 from worker.training.generation.keeping import continued, keep
 from worker.training.generation.mathematics import Mathematician
-from worker.training.generation.samples import Ask, Prompt
+from worker.training.generation.samples import Ask, Prompt, Sample
 from worker.training.generation.writer import Writer
 from worker.training.observer import Observer, Stopped, stop_if_asked
 
 SHARE_OF_KEEPING = 0.05
 """Checkpoints may take a twentieth of the time: a small corpus is kept after every batch, a large one less often."""
 SAMPLES_BETWEEN_LOOKS = 16
+SECONDS_BETWEEN_SPEEDS = 1.0
 
 
 @dataclass
@@ -31,6 +33,24 @@ class Pace:
 
     tokens: int = 0
     seconds: float = 0.0
+    _since: float = field(default_factory=time.monotonic)
+    _untold_tokens: int = 0
+    _untold_seconds: float = 0.0
+
+    def go_on(self) -> None:
+        """What follows is writing again."""
+        self._since = time.monotonic()
+
+    def speed_to_tell(self, samples: Sequence[Sample], seconds_between: float) -> float | None:
+        """Count what was written since `go_on`; return tokens per second of late, or None where it is too soon."""
+        tokens, seconds = sum(sample.completion_tokens for sample in samples), time.monotonic() - self._since
+        self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
+        self._untold_tokens, self._untold_seconds = self._untold_tokens + tokens, self._untold_seconds + seconds
+        if self._untold_seconds < seconds_between:
+            return None
+        speed = self._untold_tokens / max(self._untold_seconds, 1e-9)
+        self._untold_tokens, self._untold_seconds = 0, 0.0
+        return speed
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -134,6 +154,7 @@ def _write(
 ) -> Pace:
     spec, pace, keeper = method.generation, Pace(), Keeper(corpus, folder, observer)
     whole = len(prompts) * spec.samples_per_prompt
+    size, seconds_between = (spec.batch_size, 0.0) if writer.is_batched else (whole, SECONDS_BETWEEN_SPEEDS)
     if len(corpus):
         observer.event(f"writing: going on from {len(corpus):,} of {whole:,} texts.")
 
@@ -142,20 +163,21 @@ def _write(
         move(len(corpus) / whole)
 
     try:
-        for batch in batches(writer, prompts, spec.samples_per_prompt, spec.batch_size):
+        for batch in batches(writer, prompts, spec.samples_per_prompt, size):
             stop_if_asked(observer)
             missing = [ask for ask in batch if ask.key not in corpus]
             if not missing:
                 continue
-            began = time.monotonic()
-            samples = writer.write(missing, each_token)
-            corpus.append(samples)
-            seconds, tokens = time.monotonic() - began, sum(sample.completion_tokens for sample in samples)
-            pace.seconds, pace.tokens = pace.seconds + seconds, pace.tokens + tokens
-            observer.metrics(len(corpus), {"writing/tokens_per_second": tokens / max(seconds, 1e-9)})
-            move(len(corpus) / whole)
-            keeper.keep_in_time()
-    except Stopped:
+            pace.go_on()
+            with closing(writer.pieces(missing, each_token)) as pieces:
+                for samples in pieces:
+                    corpus.append(samples)
+                    if (speed := pace.speed_to_tell(samples, seconds_between)) is not None:
+                        observer.metrics(len(corpus), {"writing/tokens_per_second": speed})
+                    move(len(corpus) / whole)
+                    keeper.keep_in_time()
+                    pace.go_on()
+    except (Stopped, JobFailed):
         keep(corpus, folder, observer, is_final=False)
         raise
     keep(corpus, folder, observer, is_final=True)

@@ -4,7 +4,7 @@ Shapes: B sequences, T positions.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,11 +21,18 @@ from worker.training.memory import is_out_of_memory
 
 
 class Writer(Protocol):
+    @property
+    def is_batched(self) -> bool:
+        """Whether texts are written together, `generation.batch_size` at a time, or each for itself."""
+
     def prompt_tokens(self, prompt: Prompt) -> int:
         """Return how long a prompt is; batches are made of prompts of similar length."""
 
     def write(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> list[Sample]:
         """Write one sample for each ask, in their order. `each_token` is called often and may raise to stop."""
+
+    def pieces(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> Generator[Sequence[Sample], None, None]:
+        """Yield the same samples in pieces, in any order: what was yielded is kept, whatever becomes of the rest."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class TransformersWriter:
     chooses what `generate` chooses greedily. The model folder's own generation settings play no part.
     """
 
+    is_batched = True
+
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: GenerationSpec, seed: int
     ) -> None:
@@ -57,6 +66,9 @@ class TransformersWriter:
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(self.encoder.ids(prompt))
+
+    def pieces(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> Generator[Sequence[Sample], None, None]:
+        yield self.write(asks, each_token)
 
     def write(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> list[Sample]:
         prompts = [self.encoder.ids(ask.prompt) for ask in asks]

@@ -15,8 +15,10 @@ from worker.training.models import Loaded
 from worker.training.students import Student, built, mark_trainable, of_layers, required, with_lora
 
 
-def build_writer(spec: StudentSpec, folder: Path | None, teacher: Loaded, seed: int) -> Student:
+def build_writer(spec: StudentSpec, folder: Path | None, teacher: Loaded | None, seed: int) -> Student:
     """Make the student as it is before it learns, the same for the same seed, and freeze what does not learn.
+
+    Of a teacher that is not here (None) nothing can be taken: such a student has a folder with a tokenizer.
 
     Raises:
         StudentUnusable: the config or the layers make no model, or none of its parameters learns.
@@ -27,7 +29,9 @@ def build_writer(spec: StudentSpec, folder: Path | None, teacher: Loaded, seed: 
     return student
 
 
-def _built(spec: StudentSpec, folder: Path | None, teacher: Loaded, seed: int) -> Student:
+def _built(spec: StudentSpec, folder: Path | None, teacher: Loaded | None, seed: int) -> Student:
+    if teacher is None:
+        return _loaded(spec, folder, None)
     tokenizer = required(teacher.tokenizer)
     if spec.config is not None:
         model = built(spec, tokenizer, teacher.model.config.vocab_size, seed, fresh_writer, "language model")
@@ -38,10 +42,15 @@ def _built(spec: StudentSpec, folder: Path | None, teacher: Loaded, seed: int) -
         model = of_layers(spec.from_teacher.layers, teacher.model, seed, fresh_writer)
         _say_how_it_ends(model, teacher.model, tokenizer)
         return Student(model, tokenizer, frozenset())
+    return _loaded(spec, folder, tokenizer)
+
+
+def _loaded(spec: StudentSpec, folder: Path | None, instead: PreTrainedTokenizerBase | None) -> Student:
+    """Load the student, with a tokenizer to use instead where it has none of its own."""
     if folder is None:
         raise StudentUnusable("the student's folder was not given")
-    loaded = load_writer(folder, spec.model or "student", needs_tokenizer=False)
-    return Student(loaded.model, loaded.tokenizer or tokenizer, frozenset())
+    loaded = load_writer(folder, spec.model or "student", needs_tokenizer=instead is None)
+    return Student(loaded.model, loaded.tokenizer or required(instead), frozenset())
 
 
 def _say_how_it_ends(model: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,6 +1,6 @@
 """Who writes for a job: its teachers, each with a writer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -8,6 +8,9 @@ from transformers import PreTrainedTokenizerBase
 from core.methods import GenerationSpec
 from worker.training.desk import Desk
 from worker.training.device import device
+from worker.training.endpoint.line import Line
+from worker.training.endpoint.writer import EndpointWriter
+from worker.training.generation.keeping import corpus_folder
 from worker.training.generation.prompts import PromptEncoder
 from worker.training.generation.samples import Ask, Prompt, Sample
 from worker.training.generation.writer import TransformersWriter, Writer
@@ -40,8 +43,22 @@ def writer_for(desk: Desk, name: str, teacher: Loaded) -> Author:
     return Author(name, writer, writer.encoder.chat)
 
 
-def authors_of(desk: Desk, names: Sequence[str], teachers: Sequence[Loaded]) -> list[Author]:
-    """Return all who write for the job."""
+def author_behind(desk: Desk, line: Line, name: str, texts: int) -> Author:
+    """Return a teacher behind an endpoint, which is asked for so many texts in all."""
+    spec, endpoint = desk.spec.sequence_method.generation, desk.spec.endpoint
+    assert endpoint is not None
+    seed = spec.seed if spec.seed is not None else desk.spec.training.seed
+    ledger = corpus_folder(desk.folder / "writing")
+    writer = EndpointWriter(line, endpoint, spec, seed, desk.observer, texts=texts, ledger=ledger)
+    return Author(name, writer, spec.chat is not False)
+
+
+def authors_of(
+    desk: Desk, names: Sequence[str], teachers: Sequence[Loaded], line: Line | None, texts: int
+) -> list[Author]:
+    """Return all who write for the job: the models, or the server at the other end of the line."""
+    if line is not None:
+        return [author_behind(desk, line, names[0], texts)]
     return [writer_for(desk, name, teacher) for name, teacher in zip(names, teachers, strict=True)]
 
 
@@ -50,13 +67,20 @@ class Several:
     """Writers by their teacher's name; each batch is for one of them."""
 
     writers: Mapping[str, Writer]
+    is_batched: bool = True
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return self._whose(prompt).prompt_tokens(prompt)
 
     def write(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> list[Sample]:
+        return self._writer_of(asks).write(asks, each_token)
+
+    def pieces(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> Generator[Sequence[Sample], None, None]:
+        return self._writer_of(asks).pieces(asks, each_token)
+
+    def _writer_of(self, asks: Sequence[Ask]) -> Writer:
         (writer,) = {id(one): one for one in (self._whose(ask.prompt) for ask in asks)}.values()
-        return writer.write(asks, each_token)
+        return writer
 
     def _whose(self, prompt: Prompt) -> Writer:
         assert prompt.teacher is not None, "with several teachers every prompt is somebody's"

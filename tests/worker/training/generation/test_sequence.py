@@ -90,6 +90,7 @@ class Counting:
 
     writer: TransformersWriter
     asked: list[tuple[int, int]] = field(default_factory=list)
+    is_batched = True
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return self.writer.prompt_tokens(prompt)
@@ -98,6 +99,9 @@ class Counting:
         samples = self.writer.write(asks, each_token)
         self.asked += [ask.key for ask in asks]
         return samples
+
+    def pieces(self, asks: list[Ask], each_token: Any) -> Any:
+        yield self.write(asks, each_token)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from core.report import GenerationReport
 from core.spec import JobSpec
 from tests.worker.training.conftest import Notebook, write_parquet
 from worker.training.distil import distil
+from worker.training.endpoint.line import Line
 from worker.training.exchange import Inputs, Outcome
 
 TEMPLATE = (
@@ -189,16 +190,18 @@ class WritingLab:
         data: Path | None = None,
         folder: str = "job",
         cache: Path | None = None,
+        line: Line | None = None,
         **changes: Any,
     ) -> tuple[Outcome, GenerationReport]:
         inputs = Inputs(
             spec=spec_of(**changes),
             folder=self.folder / folder,
-            teachers=teachers or (self.teacher,),
+            teachers=(teachers or (self.teacher,)) if line is None else (),
             student=student_folder,
             dataset=data or self.dataset,
             provenance={f"teacher-{place}": {"sha256": "of-the-test"} for place in range(8)},
             cache=cache,
+            line=line,
         )
         outcome = distil(inputs, observer or Notebook())
         assert isinstance(outcome.report, GenerationReport)

@@ -1,15 +1,21 @@
 """The report of a student that learned from texts."""
 
+from dataclasses import asdict
+
 from core.report import (
     Cost,
     GenerationReport,
     Sample,
+    Spent,
     WritingExamples,
     WritingGain,
     WrittenTexts,
 )
 from worker.training.assess import facts_of
+from worker.training.desk import Desk
 from worker.training.device import device_name
+from worker.training.endpoint.purse import Purse
+from worker.training.generation.keeping import corpus_folder
 from worker.training.language.assess import MOST_CHARACTERS
 from worker.training.language.evaluation import Tally, ratio_interval
 from worker.training.language.samples import SAMPLES, spread
@@ -76,7 +82,16 @@ def texts_of(finished: Finished, verified: int) -> WrittenTexts:
         verified=verified,
         no_baseline=finished.no_baseline,
         incomparable=finished.readings.why_incomparable,
+        spent=spent_of(finished.desk),
     )
+
+
+def spent_of(desk: Desk) -> Spent | None:
+    """Return what the teacher behind an endpoint cost, over all attempts; None where there is no endpoint."""
+    if desk.spec.endpoint is None:
+        return None
+    purse = Purse(desk.spec.endpoint.budget, corpus_folder(desk.folder / "writing"))
+    return Spent(**asdict(purse.spent), cost=purse.cost)
 
 
 def gain_of(after: Tally, baseline: Tally, seed: int) -> WritingGain:
@@ -102,18 +117,21 @@ def _samples(finished: Finished, scores: Scores) -> list[Sample]:
     own = finished.own.said(set(places))
     first_teacher = next(map(teacher_key, finished.teachers_by_name), None)
 
-    def said(name: str | None, number: int) -> str:
-        if name is None:
-            return ""
+    def said(name: str, number: int) -> str:
         tokens = scores.written[name].tokens[number]
         return str(scores.readers[name].tokenizer.decode(tokens, skip_special_tokens=True))[:MOST_CHARACTERS]
 
     asked = finished.student.tokenizer
+
+    def sent(row: int) -> str:
+        """Return what a teacher wrote that cannot be asked again: the text itself."""
+        return str(asked.decode(readings.student.targets(row), skip_special_tokens=True))[:MOST_CHARACTERS]
+
     return [
         Sample(
             prompt=str(asked.decode(readings.student.prompt(int(row))[0], skip_special_tokens=True))[:MOST_CHARACTERS],
             reference=own[place][:MOST_CHARACTERS] if place in own else None,
-            teacher=said(first_teacher, number),
+            teacher=said(first_teacher, number) if first_teacher is not None else sent(int(row)),
             student_before=said("student_before", number),
             student_after=said("student_after", number),
         )

@@ -57,7 +57,7 @@ def distil_texts(inputs: Inputs, observer: Observer) -> Outcome:
     ]
     student = _student(desk, inputs, teachers)
     readers = _readers(desk, teachers)
-    is_chat = any(reader.is_chat for reader in readers)
+    is_chat = any(reader.is_chat for reader in readers) or (not teachers and method.generation.chat is not False)
     check_room(desk, writings, reader_of(student, is_chat))
     own_scribe = Scribe(desk, own.writings, "own")
     tell_sizes(desk, teachers, student)
@@ -70,7 +70,8 @@ def distil_texts(inputs: Inputs, observer: Observer) -> Outcome:
     if spec.student.from_teacher is not None:
         student = _student(desk, inputs, teachers)
     readers, reader = _readers(desk, teachers), reader_of(student, is_chat)
-    texts = _written(desk, inputs, prompts, authors_of(desk, names, teachers))
+    wanted = len(prompts) * method.generation.samples_per_prompt
+    texts = _written(desk, inputs, prompts, authors_of(desk, names, teachers, inputs.line, wanted))
     readings = read_texts(desk, texts.kept, reader, readers)
     announce(desk, readings)
     heard = listening(desk, readings, teachers, student)
@@ -114,11 +115,13 @@ def why_no_baseline(desk: Desk, own: Own) -> str | None:
 
 def _names(desk: Desk) -> list[str]:
     """Return what the teachers are called: as the spec says, numbered where several go by one name."""
+    if desk.spec.endpoint is not None:
+        return [desk.spec.endpoint.model]
     return unique_names([teacher.model for teacher in desk.spec.teacher_models])
 
 
 def _student(desk: Desk, inputs: Inputs, teachers: Sequence[Loaded]) -> Student:
-    return build_writer(desk.spec.student, inputs.student, teachers[0], desk.spec.training.seed)
+    return build_writer(desk.spec.student, inputs.student, next(iter(teachers), None), desk.spec.training.seed)
 
 
 def _readers(desk: Desk, teachers: Sequence[Loaded]) -> list[Reader]:
@@ -183,6 +186,8 @@ def provenance_of(desk: Desk, inputs: Inputs) -> str:
         "seed": spec.training.seed,
         "precision": desk.precision,
     }
+    if spec.endpoint is not None:
+        known |= {"server": [spec.endpoint.base_url, spec.endpoint.model]}
     if any(teacher.finetune is not None for teacher in spec.teacher_models):
         known |= {"training": spec.training.model_dump(mode="json"), "dataset": inputs.provenance.get("dataset")}
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
