@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distill_client.pages import walk
-from distill_client.shapes import Dataset, Json
+from distill_client.shapes import Dataset, Json, Reading
 from distill_client.transport import Transport, json_of
 from distill_client.upload import OnProgress, upload
 
@@ -29,6 +29,17 @@ class Datasets:
         """The first examples, as the service understood them."""
         answer = json_of(self.transport.get(f"/v1/datasets/{dataset_id}/examples", {"limit": limit}))
         return list(answer["data"])
+
+    def readings(
+        self, dataset_id: str, tokenizer: str, limit: int = 10, max_length: int = 256, **columns: str
+    ) -> Sequence[Reading]:
+        """The first examples as a language model of yours reads them: tokens, which are learned, and what is cut.
+
+        `columns` may name `prompt`, `completion` and `text`, as `dataset.columns` of a job does.
+        """
+        asked = {"limit": limit, "tokenizer": tokenizer, "max_length": max_length, **columns}
+        answer = json_of(self.transport.get(f"/v1/datasets/{dataset_id}/examples", asked))
+        return [Reading.model_validate(one) for one in answer["readings"]]
 
     def delete(self, dataset_id: str) -> None:
         self.transport.delete(f"/v1/datasets/{dataset_id}")

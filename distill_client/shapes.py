@@ -221,6 +221,16 @@ class Dataset(Shape):
     created_at: datetime | None = None
 
 
+class Reading(Shape):
+    """An example as a language model reads it, cut at `max_length` tokens; the lists are of equal length."""
+
+    ids: list[int]
+    texts: list[str]
+    learned: list[bool]
+    tokens: int
+    is_cut: bool
+
+
 class Model(Shape):
     """`id` is the name, as in OpenAI's list; `model_id` is opaque and never used twice."""
 

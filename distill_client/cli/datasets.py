@@ -1,5 +1,7 @@
 """`distill datasets`."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,9 +9,9 @@ import typer
 
 from distill_client.cli import formats
 from distill_client.cli.app import JsonFlag, app, connect
-from distill_client.cli.output import say, styled, table, write, write_json, write_table
+from distill_client.cli.output import joined, plain, say, styled, table, write, write_json, write_table
 from distill_client.cli.watch import byte_bar
-from distill_client.shapes import Dataset
+from distill_client.shapes import Dataset, Reading
 
 datasets = typer.Typer(no_args_is_help=True, help="Data sets: upload, list, show, examples, delete.")
 app.add_typer(datasets, name="datasets")
@@ -70,16 +72,36 @@ def examples(
     ctx: typer.Context,
     dataset_id: DatasetId,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100, help="How many.")] = 5,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A language model: show what it reads, learns and cuts.")
+    ] = None,
+    max_length: Annotated[int, typer.Option(min=4, max=8192, help="With --tokenizer: where examples are cut.")] = 256,
     as_json: JsonFlag = False,
 ) -> None:
     """Show the first examples, as the service understood them."""
     with connect(ctx) as client:
+        if tokenizer is not None:
+            _show_readings(client.datasets.readings(dataset_id, tokenizer, limit, max_length), as_json=as_json)
+            return
         found = client.datasets.examples(dataset_id, limit)
     for example in found:
         if as_json:
             write_json(example)
         else:
             write(styled("  ".join(f"{column}={value!r}" for column, value in example.items())))
+
+
+def _show_readings(found: Sequence[Reading], *, as_json: bool) -> None:
+    """Write each example's tokens between bars; what is learned is bold, and behind >>> where there is no colour."""
+    for one in found:
+        if as_json:
+            write_json(one)
+            continue
+        cut = f", cut from {one.tokens:,}" if one.is_cut else ""
+        write(styled(f"{len(one.ids):,} tokens, {sum(one.learned):,} learned{cut}", "dim"))
+        for is_learned, some in groupby(zip(one.texts, one.learned, strict=True), key=lambda pair: pair[1]):
+            shown = "|".join(plain(text) for text, _ in some)
+            write(joined((">>> " if is_learned else "    ", "dim"), (shown, "bold" if is_learned else "")))
 
 
 @datasets.command()

@@ -16,8 +16,18 @@ from core.tables import Dataset
 from service.artifacts.endpoints import FILE, AnyResponse
 from service.blob_file import BlobFile
 from service.datasets.ingest import ingest
+from service.datasets.preview import Preview
 from service.datasets.schemas import DatasetOut, DatasetUpload, ExamplesOut, dataset_out
-from service.deps import UPLOAD_TURN, BlobsDep, CallerDep, DatasetsRead, DatasetsWritten, ServiceDep, WriteDep
+from service.deps import (
+    UPLOAD_TURN,
+    BlobsDep,
+    CallerDep,
+    DatasetsRead,
+    DatasetsWritten,
+    ModelsRead,
+    ServiceDep,
+    WriteDep,
+)
 from service.downloads import file_answer
 from service.idempotency import OnceDep
 from service.openapi import problems
@@ -101,18 +111,24 @@ def get_dataset(dataset_id: str, datasets: DatasetsRead) -> DatasetOut:
 def list_examples(
     dataset_id: str,
     datasets: DatasetsRead,
+    models: ModelsRead,
     blobs: BlobsDep,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    offset: Annotated[int, Query(ge=0, le=1 << 40)] = 0,
+    preview: Annotated[Preview, Query()],
 ) -> ExamplesOut:
-    """Examples as they were understood: what a worker reads."""
+    """Examples as they were understood: what a worker reads. With `tokenizer`, also as that model reads them."""
     row = datasets.get(dataset_id)
+    reader = preview.reader(row, models, blobs) if preview.tokenizer is not None else None
     try:
-        data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, offset, limit)
+        data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, preview.offset, preview.limit)
     except pa.ArrowException:
         raise BlobDamaged(row.examples_key) from None
-    has_more = offset + len(data) < row.examples
-    return ExamplesOut(data=data, offset=offset, total=row.examples, has_more=has_more)
+    return ExamplesOut(
+        data=data,
+        readings=[reader(example) for example in data] if reader is not None else None,
+        offset=preview.offset,
+        total=row.examples,
+        has_more=preview.offset + len(data) < row.examples,
+    )
 
 
 @router.get("/{dataset_id}/content", response_class=AnyResponse, responses=FILE)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.tables import Dataset
 from service.datasets.columns import Kind
+from service.datasets.reading import ReadingOut
 
 
 class DatasetUpload(BaseModel):
@@ -46,6 +47,9 @@ def dataset_out(row: Dataset) -> DatasetOut:
 class ExamplesOut(BaseModel):
     object: Literal["list"] = "list"
     data: list[dict[str, Any]]
+    readings: list[ReadingOut] | None = Field(
+        None, description="With `tokenizer`: each example as that language model reads it."
+    )
     offset: int
     total: int
     has_more: bool

@@ -1,8 +1,12 @@
-"""What a stored model's tokenizer says, read from its files without loading it."""
+"""What a stored model's tokenizer says, read from its files: nothing of torch or transformers is loaded for it."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from core.blobs import Blobs, Stored
 from core.tables import Model
@@ -66,3 +70,57 @@ def _json(blobs: Blobs, stored: Stored | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True)
+class Token:
+    id: int
+    text: str
+
+
+class Unreadable(Exception):
+    """A tokenizer that cannot be loaded here, in words."""
+
+
+class Writer:
+    """A language model's tokenizer: what it makes of a text, and what it puts before and behind one.
+
+    Raises:
+        Unreadable: there is no tokenizer.json, or it is not one.
+        BlobMissing, BlobDamaged: what was stored is not there as it was.
+    """
+
+    def __init__(self, blobs: Blobs, model: Model) -> None:
+        stored = _file(model, "tokenizer.json")
+        if stored is None:
+            raise Unreadable("the model has no tokenizer.json")
+        text = b"".join(blobs.stream(stored)).decode("utf-8", "replace")
+        self._tokenizer: Tokenizer = _guarded(Tokenizer.from_str, text)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        config = _json(blobs, _file(model, "tokenizer_config.json"))
+        named = {**_json(blobs, _file(model, "special_tokens_map.json")), **config}
+        begin, end = (self._special(named.get(name)) for name in ("bos_token", "eos_token"))
+        alone = _guarded(self._tokenizer.encode, "").ids
+        self.opening = [begin] if begin is not None and alone[:1] == [begin.id] else []
+        self.ending = [end] if end is not None else []
+
+    def tokens(self, text: str) -> list[Token]:
+        """Return the tokens of a text alone. Raises Unreadable where the tokenizer fails."""
+        found = _guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False))
+        return [Token(id_, text[start:end]) for id_, (start, end) in zip(found.ids, found.offsets, strict=True)]
+
+    def _special(self, written: Any) -> Token | None:
+        content = written.get("content") if isinstance(written, dict) else written
+        id_ = self._tokenizer.token_to_id(content) if isinstance(content, str) else None
+        return Token(id_, content) if id_ is not None and isinstance(content, str) else None
+
+
+def _guarded(ask: Callable[..., Any], *given: Any) -> Any:
+    """Call the tokenizers library; a panic of its Rust code is no Exception, and is told by its name alone."""
+    try:
+        return ask(*given)
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise Unreadable(f"its tokenizer.json cannot be used: {error}") from None
+        raise

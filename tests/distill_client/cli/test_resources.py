@@ -5,12 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from distill_client.cli.failures import CommandFailed
 from distill_client.cli.keys import lifetime, state_of
 from distill_client.shapes import ApiKey
 from tests.distill_client.cli.conftest import Run
-from tests.service.samples import model_files
+from tests.service.samples import model_files, writer_files
 
 ROWS = [{"text": f"film {place}", "label": "good" if place % 2 else "bad"} for place in range(10)]
 
@@ -42,6 +45,24 @@ def test_a_datasets_life(run: Run, rows: str) -> None:
     assert run("datasets", "examples", dataset_id, "-n", "2", "--json").lines == ROWS[:2]
     assert run("datasets", "delete", dataset_id).out == f"Deleted {dataset_id}\n"
     assert run("datasets", "show", dataset_id).code == 1
+
+
+def test_a_preview_shows_what_is_read_learned_and_cut(run: Run, tmp_path: Path) -> None:
+    words = Tokenizer(WordLevel({"<|end|>": 0, "count": 1, "one": 2, "two": 3}, unk_token="<|end|>"))
+    words.pre_tokenizer = Whitespace()
+    files = {**writer_files(), "tokenizer.json": words.to_str().encode()}
+    (tmp_path / "writer").mkdir()
+    for name, content in files.items():
+        (tmp_path / "writer" / name).write_bytes(content)
+    run("models", "upload", str(tmp_path / "writer"), "--name", "counter")
+    file = tmp_path / "counts.jsonl"
+    file.write_text(json.dumps({"prompt": "count", "completion": "one two one two"}) + "\n")
+    dataset_id = run("datasets", "upload", str(file)).out.strip()
+    asked = ("datasets", "examples", dataset_id, "--tokenizer", "counter", "--max-length", "4")
+    assert run(*asked).out.splitlines() == ["4 tokens, 3 learned, cut from 5", "    count", ">>> one|two|one"]
+    (reading,) = run(*asked, "--json").lines
+    assert reading["ids"] == [1, 2, 3, 2]
+    assert reading["is_cut"]
 
 
 def test_a_broken_line_is_named(run: Run, tmp_path: Path) -> None:

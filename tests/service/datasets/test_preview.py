@@ -1,0 +1,121 @@
+"""A preview shows what training will read: the same tokens, the same mask, the same cut."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+from core.spec import DatasetSpec
+from tests.service.samples import lines, upload_dataset, upload_model, upload_writer, writer_files
+from tests.worker.training.conftest import write_parquet
+from tests.worker.training.language.conftest import bpe
+from worker.training.language import data
+from worker.training.language.scripts import write_down
+
+TEXTS = [
+    "Count to three.",
+    " one, two, three",
+    "grüße 😀",
+    "  spaces \n\n and lines",
+    "<|end|> is a word too",
+    "x" * 300,
+]
+PROMPTS = [{"prompt": prompt, "completion": completion} for prompt in TEXTS for completion in TEXTS]
+
+
+@pytest.fixture(scope="module", params=["without a beginning", "with a beginning"])
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
+    made = bpe(TEXTS, specials=("<|begin|>",))
+    if request.param == "with a beginning":
+        made.bos_token = "<|begin|>"
+        special = [("<|begin|>", made.bos_token_id)]
+        made.backend_tokenizer.post_processor = TemplateProcessing(single="<|begin|> $A", special_tokens=special)
+    return made
+
+
+@pytest.fixture
+def model(http: httpx.Client, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> str:
+    tokenizer.save_pretrained(tmp_path / "saved")
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    return upload_writer(http, {**writer_files(), **saved})
+
+
+def read(http: httpx.Client, dataset: str, **asked: Any) -> list[dict[str, Any]]:
+    answer = http.get(f"/v1/datasets/{dataset}/examples", params={"limit": 100, **asked})
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["readings"]
+    return found
+
+
+@pytest.mark.parametrize("on_prompt", [False, True])
+@pytest.mark.parametrize("max_length", [5, 256])
+def test_a_preview_is_what_training_reads(
+    http: httpx.Client, tokenizer: PreTrainedTokenizerFast, model: str, tmp_path: Path, max_length: int, on_prompt: bool
+) -> None:
+    found = read(
+        http, upload_dataset(http, lines(*PROMPTS)), tokenizer=model, max_length=max_length, train_on_prompt=on_prompt
+    )
+    columns = {name: [row[name] for row in PROMPTS] for name in ("prompt", "completion")}
+    writings = data.read(write_parquet(tmp_path / "data.parquet", columns), DatasetSpec(id="ds"), 0)
+    scripts = write_down(writings, tokenizer, "the student", max_length, on_prompt, tmp_path / "tokens")
+    assert len(found) == len(PROMPTS)
+    for row, one in enumerate(found):
+        span = slice(int(scripts.starts[row]), int(scripts.starts[row + 1]))
+        assert one["ids"] == scripts.ids[span].tolist()
+        assert one["learned"] == scripts.is_target[span].tolist()
+        assert one["is_cut"] == bool(scripts.is_cut[row])
+        assert one["tokens"] >= len(one["ids"]) == len(one["texts"])
+    assert any(one["is_cut"] for one in found) == (bool(np.any(scripts.is_cut)))
+
+
+def test_the_texts_of_the_tokens_are_the_example(http: httpx.Client, model: str) -> None:
+    dataset = upload_dataset(http, lines({"question": "Count:", "answer": " one two"}))
+    (one,) = read(http, dataset, tokenizer=model, prompt="question", completion="answer")
+    assert "".join(one["texts"]).removeprefix("<|begin|>") == "Count: one two<|end|>"
+    learned = "".join(text for text, is_learned in zip(one["texts"], one["learned"], strict=True) if is_learned)
+    assert learned == " one two<|end|>"
+
+
+def test_without_a_tokenizer_there_are_no_readings(http: httpx.Client) -> None:
+    answer = http.get(f"/v1/datasets/{upload_dataset(http)}/examples").json()
+    assert answer["readings"] is None
+    assert len(answer["data"]) == 20
+
+
+def faults(http: httpx.Client, dataset: str, tokenizer: str) -> list[tuple[str, str]]:
+    answer = http.get(f"/v1/datasets/{dataset}/examples", params={"tokenizer": tokenizer})
+    assert answer.status_code == 422, answer.text
+    assert all(fault["hint"] for fault in answer.json()["errors"])
+    return [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]]
+
+
+def test_what_cannot_be_previewed_is_said(http: httpx.Client) -> None:
+    writer, prompts = upload_writer(http), upload_dataset(http, lines(*PROMPTS))
+    assert faults(http, prompts, upload_model(http)) == [("/query/tokenizer", "not_a_language_model")]
+    assert faults(http, prompts, writer) == [("/query/tokenizer", "no_tokenizer")]
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    assert faults(http, upload_dataset(http, lines({"messages": chat})), writer) == [
+        ("/query/tokenizer", "not_available")
+    ]
+    other = upload_dataset(http, lines({"question": "a"}))
+    assert faults(http, other, writer) == [("/query/tokenizer", "missing_column")]
+    answer = http.get(f"/v1/datasets/{prompts}/examples", params={"tokenizer": "nobody"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"[]",
+        b'{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}',
+        json.dumps({"version": "1.0", "model": {"type": "WordPiece", "vocab": {}, "unk_token": "x"}}).encode(),
+    ],
+)
+def test_a_tokenizer_that_is_none_is_no_crash(http: httpx.Client, written: bytes) -> None:
+    broken = upload_writer(http, {**writer_files(), "tokenizer.json": written})
+    assert faults(http, upload_dataset(http, lines(*PROMPTS)), broken) == [("/query/tokenizer", "no_tokenizer")]
