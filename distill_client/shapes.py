@@ -94,6 +94,8 @@ class WritingQuality(Shape):
     perplexity: float | None = None
     agreement: float | None = None
     kl_to_teacher: float | None = None
+    completions_loss: float | None = None
+    pass_rate: float | None = None
     distinct_2: float | None = None
     parameters: int | None = None
     bytes: int | None = None
@@ -105,7 +107,7 @@ class WritingGain(Shape):
 
     loss: float
     loss_interval: Interval | None = None
-    kl_to_teacher: float
+    kl_to_teacher: float | None = None
     kl_interval: Interval | None = None
     agreement: float | None = None
 
@@ -114,21 +116,33 @@ class Sample(Shape):
     """What each model writes after the prompt of a held-out example."""
 
     prompt: str
-    reference: str = ""
+    reference: str | None = None
     teacher: str = ""
     student_before: str = ""
     student_after: str = ""
+
+
+class WrittenTexts(Shape):
+    """What the teachers wrote for a student that learned from texts; `dropped` counts by reason."""
+
+    prompts: int = 0
+    samples: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = {}
+    no_baseline: str | None = None
+    incomparable: str | None = None
 
 
 class GenerationReport(Shape):
     """What a language model's job is worth."""
 
     task: Literal["text-generation"]
-    teacher: WritingQuality
+    teacher: WritingQuality | None = None
     student_before: WritingQuality
     student_after: WritingQuality
     baseline: WritingQuality | None = None
     gain: WritingGain | None = None
+    texts: WrittenTexts | None = None
     samples: list[Sample] = []
     held_out: str = "test"
     compression: float | None = None
@@ -218,6 +232,7 @@ class Dataset(Shape):
     bytes: int
     examples: int
     columns: list[Json] = []
+    derived_from: str | None = None
     created_at: datetime | None = None
 
 

@@ -15,6 +15,7 @@ from core.report import (
     WritingExamples,
     WritingGain,
     WritingQuality,
+    WrittenTexts,
 )
 
 
@@ -106,3 +107,31 @@ def a_writing_report() -> GenerationReport:
         cost=Cost(seconds={"training": 300.0}, steps=90, device="cpu", precision="bf16"),
         verdict="The teacher brought -0.400 nats of KL to it per token over the texts alone.",
     )
+
+
+def a_report_by_texts() -> GenerationReport:
+    """The report of a student that learned from a server's texts: of the teacher nothing is measured."""
+    plain = a_writing_report()
+    unknown = {"agreement": None, "kl_to_teacher": None}
+    texts = WrittenTexts(
+        prompts=100,
+        samples=200,
+        kept=150,
+        dropped={"unfinished": 40, "near_duplicate": 10},
+        tokens=9000,
+        kept_tokens=7000,
+        tokens_per_second=70.0,
+        kept_of={},
+        verified=10,
+        no_baseline="the data set has no completions of its own to train on",
+        incomparable="the teacher's weights are not here",
+    )
+    (sample,) = plain.samples
+    changed: dict[str, Any] = {
+        **dict.fromkeys(("teacher", "baseline", "gain", "compression", "speedup")),
+        "student_before": writing_quality(9.0, **unknown, pass_rate=0.0),
+        "student_after": writing_quality(4.2, **unknown, pass_rate=0.3),
+        "samples": [sample.model_copy(update={"reference": None})],
+        "texts": texts,
+    }
+    return plain.model_copy(update=changed)

@@ -11,7 +11,17 @@ from distill_client.cli import formats
 from distill_client.cli.app import JobId, JsonFlag, app, connect
 from distill_client.cli.failures import CommandFailed
 from distill_client.cli.output import say, styled, table, write, write_json, write_table
-from distill_client.shapes import Gain, GenerationReport, Interval, Quality, Report, Sample, WritingGain, WritingQuality
+from distill_client.shapes import (
+    Gain,
+    GenerationReport,
+    Interval,
+    Quality,
+    Report,
+    Sample,
+    WritingGain,
+    WritingQuality,
+    WrittenTexts,
+)
 
 QualityT = TypeVar("QualityT", Quality, WritingQuality)
 ROWS: tuple[tuple[str, Callable[[Quality], str]], ...] = (
@@ -35,6 +45,10 @@ WRITING_ROWS: tuple[tuple[str, Callable[[WritingQuality], str]], ...] = (
     ("size", lambda one: formats.size(one.bytes)),
     ("writes, one text", lambda one: f"{formats.number(one.tokens_per_second, 0)} tokens/s"),
 )
+TEXT_ROWS: dict[str, tuple[str, Callable[[WritingQuality], str]]] = {
+    "completions_loss": ("loss on own completions", lambda one: formats.number(one.completions_loss)),
+    "pass_rate": ("right answers", lambda one: formats.percent(one.pass_rate)),
+}
 SAMPLES_SHOWN = 2
 
 
@@ -65,7 +79,10 @@ def report(
 def show_report(found: Report | GenerationReport) -> None:
     if isinstance(found, GenerationReport):
         models = (found.teacher, found.student_before, found.student_after)
-        write_table(_table_of(WRITING_ROWS, _columns(models, "texts alone", found.baseline)))
+        alone = "texts alone" if found.texts is None else "own completions"
+        write_table(_table_of(writing_rows(found), _columns(models, alone, found.baseline)))
+        if found.texts is not None:
+            write(texts_line(found.texts))
         for sample in found.samples[:SAMPLES_SHOWN]:
             write_table(sample_table(sample))
         if found.gain is not None:
@@ -79,9 +96,27 @@ def show_report(found: Report | GenerationReport) -> None:
         write(styled(found.verdict, "bold"))
 
 
-def _columns(models: tuple[QualityT, QualityT, QualityT], alone: str, baseline: QualityT | None) -> dict[str, QualityT]:
+def writing_rows(found: GenerationReport) -> list[tuple[str, Callable[[WritingQuality], str]]]:
+    """The table's rows: those of texts among them where something stands in them."""
+    own = [row for name, row in TEXT_ROWS.items() if getattr(found.student_after, name) is not None]
+    return [*WRITING_ROWS[:2], *own, *WRITING_ROWS[2:]]
+
+
+def texts_line(texts: WrittenTexts) -> str:
+    """How many texts the teacher wrote, what was dropped for which reason, and what is not measured why."""
+    reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in texts.dropped.items())
+    line = f"Kept {texts.kept:,} of {texts.samples:,} texts" + (f"; dropped: {reasons}" if reasons else "") + "."
+    if texts.no_baseline is not None:
+        line += f" Nothing to compare with: {texts.no_baseline}."
+    return line + (f" No KL to the teacher: {texts.incomparable}." if texts.incomparable is not None else "")
+
+
+def _columns(
+    models: tuple[QualityT | None, QualityT, QualityT], alone: str, baseline: QualityT | None
+) -> dict[str, QualityT]:
     teacher, before, after = models
-    columns = {"teacher": teacher, "student before": before}
+    columns = {"teacher": teacher} if teacher is not None else {}
+    columns |= {"student before": before}
     columns |= {alone: baseline} if baseline is not None else {}
     return columns | {"student": after}
 
@@ -101,7 +136,7 @@ def sample_table(sample: Sample) -> Table:
     made.add_column(overflow="fold")
     said = {
         "prompt": sample.prompt,
-        "data set": sample.reference,
+        "data set": sample.reference or "",
         "teacher": sample.teacher,
         "student before": sample.student_before,
         "student": sample.student_after,
@@ -120,9 +155,9 @@ def gain_line(gain: Gain) -> str:
 
 def writing_gain_line(gain: WritingGain) -> str:
     """What the teacher brought over the texts alone, in nats per token with 95 % intervals; below zero is better."""
-    kl = f"KL to teacher {_signed(gain.kl_to_teacher)}{_between(gain.kl_interval, _signed)}"
-    loss = f"loss {_signed(gain.loss)}{_between(gain.loss_interval, _signed)}"
-    return f"Gain over the texts alone, nats per token: {kl}, {loss}"
+    parts = [("KL to teacher", gain.kl_to_teacher, gain.kl_interval), ("loss", gain.loss, gain.loss_interval)]
+    said = [f"{what} {_signed(value)}{_between(at, _signed)}" for what, value, at in parts if value is not None]
+    return f"Gain over the texts alone, nats per token: {', '.join(said)}"
 
 
 def _signed(value: float) -> str:

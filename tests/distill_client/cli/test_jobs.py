@@ -1,7 +1,7 @@
 from core.wire import JobError
 from tests.distill_client.cli.conftest import Run
 from tests.distill_client.live import Live
-from tests.reports import a_writing_report
+from tests.reports import a_report_by_texts, a_writing_report
 
 ERROR = JobError(code="loss_diverged", message="loss was nan at step 3", hint="Lower it.", stage="training", step=3)
 
@@ -121,6 +121,23 @@ def test_a_language_models_report_shows_what_is_written(run: Run, live: Live) ->
     assert run("show", job_id).out.count("The teacher brought") == 1
     (found,) = run("report", job_id, "--json").lines
     assert found == a_writing_report().model_dump(mode="json")
+
+
+def test_a_report_by_texts_says_what_was_kept_and_what_is_not_known(run: Run, live: Live) -> None:
+    job_id = live.job(task="text-generation")
+    live.worker(job_id).succeed(a_report_by_texts().model_dump(mode="json"))
+    out = run("report", job_id).out
+    for word in (
+        "right answers",
+        "30.0 %",
+        "Kept 150 of 200 texts; dropped: 40 unfinished, 10 near duplicate.",
+        "Nothing to compare with: the data set has no completions of its own to train on.",
+        "No KL to the teacher: the teacher's weights are not here.",
+    ):
+        assert word in out
+    assert "own completions" not in out
+    (found,) = run("report", job_id, "--json").lines
+    assert found == a_report_by_texts().model_dump(mode="json")
 
 
 def test_a_report_before_its_time_says_so(run: Run, live: Live) -> None:
