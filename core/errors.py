@@ -92,6 +92,14 @@ class SecretNotFound(NotFound):
         return f"no secret '{self.args[0]}'"
 
 
+class SweepNotFound(NotFound):
+    code, title = "sweep_not_found", "Sweep not found"
+    hint = "GET /v1/sweeps lists your sweeps."
+
+    def __str__(self) -> str:
+        return f"no sweep '{self.args[0]}'"
+
+
 class ResultNotReady(NotFound):
     code, title = "result_not_ready", "Result not ready"
     hint = "Ask again after Retry-After seconds, or follow GET /v1/jobs/{id}/events."
@@ -112,6 +120,22 @@ class ImpossibleMove(Conflict):
     def __str__(self) -> str:
         verb, job_id, status = self.args
         return f"cannot {verb} job '{job_id}': it is {status}"
+
+
+class SweepActive(Conflict):
+    code, title = "sweep_active", "Sweep not finished"
+    hint = "POST /v1/sweeps/{id}/cancel stops its jobs; or wait for them."
+
+    def __str__(self) -> str:
+        return f"sweep '{self.args[0]}' has {self.args[1]} unfinished job{'s' if self.args[1] > 1 else ''}"
+
+
+class SweepFinished(Conflict):
+    code, title = "sweep_finished", "Sweep finished"
+    hint = "GET /v1/sweeps/{id} shows how each of its jobs ended."
+
+    def __str__(self) -> str:
+        return f"cannot cancel sweep '{self.args[0]}': all of its jobs are finished"
 
 
 class DatasetInUse(Conflict):

@@ -4,7 +4,7 @@ from typing import Literal
 
 import uuid_utils
 
-Prefix = Literal["job", "ds", "model", "evt", "ckpt", "key", "req", "secret"]
+Prefix = Literal["job", "ds", "model", "evt", "ckpt", "key", "req", "secret", "sweep"]
 
 
 def make_id(prefix: Prefix) -> str:

@@ -7,12 +7,12 @@ from typing import Generic, Literal, TypeVar
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
-from core.tables import ApiKey, Checkpoint, Dataset, Job, Model, Secret
+from core.tables import ApiKey, Checkpoint, Dataset, Job, Model, Secret, Sweep
 
 Order = Literal["asc", "desc"]
 
 
-RowT = TypeVar("RowT", Job, Dataset, Model, ApiKey, Checkpoint, Secret)
+RowT = TypeVar("RowT", Job, Dataset, Model, ApiKey, Checkpoint, Secret, Sweep)
 
 
 @dataclass(frozen=True)

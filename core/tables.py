@@ -216,6 +216,41 @@ class Model(Row):
     __table_args__ = (UniqueConstraint("owner", "name"), Index(None, "owner", "id"), Index(None, "job_id"))
 
 
+class Sweep(Row):
+    """One spec and the values of some of its fields: a job for each combination."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    name: Mapped[str | None]
+    base: Mapped[Json]
+    """The spec as the user wrote it, where the grid says nothing else."""
+    grid: Mapped[Json]
+    """Values by path, such as `{"T": [1, 2], "training.seed": [1, 2, 3]}`."""
+    notes: Mapped[list[Any]] = mapped_column(default=list)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+    __table_args__ = (Index(None, "owner", "id"),)
+
+
+class SweepPoint(Row):
+    """One combination of a sweep's values, and the job that tries it."""
+
+    __tablename__ = "sweep_points"
+
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    """1, 2, 3 … in the order of the grid."""
+    values: Mapped[Json]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    """NULL once its job was deleted."""
+    baseline_job_id: Mapped[str | None]
+    """The job that trains the baseline of this point too; NULL where there is none. It may be gone."""
+
+    __table_args__ = (Index(None, "job_id"),)
+
+
 class ApiKey(Row):
     __tablename__ = "api_keys"
 

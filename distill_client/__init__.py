@@ -13,6 +13,7 @@ from distill_client.errors import (
 )
 from distill_client.jobs import JobTimeout
 from distill_client.retrying import Retries
+from distill_client.sweeps import SweepTimeout
 
 __all__ = [
     "ApiError",
@@ -24,6 +25,7 @@ __all__ = [
     "NotOurs",
     "Retries",
     "ServerUnreachable",
+    "SweepTimeout",
     "UnsafePath",
     "UnusableUrl",
 ]

@@ -12,6 +12,7 @@ from distill_client.models import Models
 from distill_client.retrying import Retries
 from distill_client.secrets import Secrets
 from distill_client.shapes import Json
+from distill_client.sweeps import Sweeps
 from distill_client.transport import Transport, json_of
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -39,6 +40,7 @@ class Client:
         api_key = api_key or os.environ.get("DISTILL_API_KEY") or None
         self.transport = Transport(url, api_key, timeout_seconds, retries or Retries())
         self.jobs = Jobs(self.transport)
+        self.sweeps = Sweeps(self.transport)
         self.datasets = Datasets(self.transport)
         self.models = Models(self.transport)
         self.chat = Chat(self.transport)

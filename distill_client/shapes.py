@@ -193,6 +193,61 @@ class Resolved(Shape):
     warnings: list[str] = []
 
 
+class SweepPoint(Shape):
+    """One line of a sweep's table; the student's figures are None until its job has succeeded."""
+
+    place: int
+    values: Json
+    job_id: str | None = None
+    status: str | None = None
+    stage: str | None = None
+    percent: float = 0.0
+    error: str | None = None
+    quality: float | None = None
+    gain: float | None = None
+    baseline_job_id: str | None = None
+    agreement: float | None = None
+    kl_to_teacher: float | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+    latency_ms: float | None = None
+    per_second: float | None = None
+
+
+class Sweep(Shape):
+    """Jobs that differ in the grid's values alone. In lists `points` is empty; `front` and `best` are jobs' ids."""
+
+    id: str
+    status: str
+    name: str | None = None
+    counts: dict[str, int] = {}
+    percent: float = 0.0
+    created_at: datetime | None = None
+    base: Json = {}
+    grid: dict[str, list[Any]] = {}
+    notes: list[str] = []
+    measure: str | None = None
+    points: list[SweepPoint] = []
+    front: list[str] = []
+    best: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+    @property
+    def best_point(self) -> SweepPoint | None:
+        return next((point for point in self.points if self.best is not None and point.job_id == self.best), None)
+
+
+class SweepPlan(Shape):
+    """The answer to a dry run: what the jobs would be, and what they would take one after the other."""
+
+    points: list[Json]
+    estimate: Json | None = None
+    notes: list[str] = []
+
+
 class Event(Shape):
     """One line of a job's stream. `progress` and `metric` carry numbers in `data`, the others a sentence."""
 

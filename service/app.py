@@ -31,6 +31,7 @@ from service.openapi import describe
 from service.queue import Queue
 from service.secrets import endpoints as secrets
 from service.serving.forwarding import Serving
+from service.sweeps import endpoints as sweeps
 from service.system import endpoints as system
 from service.uploads import remove_left_over
 
@@ -41,6 +42,7 @@ DESCRIPTION = (
 ROUTERS = (
     jobs,
     following,
+    sweeps,
     comparing,
     artifacts,
     datasets,

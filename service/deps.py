@@ -15,6 +15,7 @@ from core.jobs import Jobs
 from core.models import Models
 from core.secrets import Secrets
 from core.settings import Settings
+from core.sweeps import Sweeps
 from service.auth import Caller
 from service.measures import Measures
 from service.queue import Queue
@@ -119,6 +120,14 @@ def _secrets_written(session: WriteDep, caller: CallerDep) -> Secrets:
     return Secrets(session, caller.owner)
 
 
+def _sweeps_read(session: ReadDep, caller: CallerDep) -> Sweeps:
+    return Sweeps(session, caller.owner)
+
+
+def _sweeps_written(session: WriteDep, caller: CallerDep) -> Sweeps:
+    return Sweeps(session, caller.owner)
+
+
 JobsRead = Annotated[Jobs, Depends(_jobs_read)]
 JobsWritten = Annotated[Jobs, Depends(_jobs_written)]
 DatasetsRead = Annotated[Datasets, Depends(_datasets_read)]
@@ -127,6 +136,8 @@ ModelsRead = Annotated[Models, Depends(_models_read)]
 ModelsWritten = Annotated[Models, Depends(_models_written)]
 SecretsRead = Annotated[Secrets, Depends(_secrets_read)]
 SecretsWritten = Annotated[Secrets, Depends(_secrets_written)]
+SweepsRead = Annotated[Sweeps, Depends(_sweeps_read)]
+SweepsWritten = Annotated[Sweeps, Depends(_sweeps_written)]
 
 
 async def _upload_turn(service: ServiceDep) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ EVERYWHERE = (400, 401, 403, 408, 413, 421, 422, 500, 503)
 
 TAGS = [
     {"name": "jobs", "description": "Distil a small model from a large one."},
+    {"name": "sweeps", "description": "The same job with other values: one table of what each is worth."},
     {"name": "artifacts", "description": "What a job left to download."},
     {"name": "datasets", "description": "Examples to learn from."},
     {"name": "models", "description": "Teachers and students."},

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.datastructures import FormData
 
@@ -28,6 +29,8 @@ OWN_CODES = frozenset(
         "label_filter",
         "invalid_secret",
         "invalid_base_url",
+        "invalid_grid",
+        "too_many_points",
         "budget_without_price",
         "black_box_teacher",
         "wrong_for_task",
@@ -36,7 +39,7 @@ OWN_CODES = frozenset(
         "nothing_asked",
     }
 )
-OF_THE_WHOLE = frozenset({"wrong_for_task", "wrong_for_method", "black_box_teacher"})
+OF_THE_WHOLE = frozenset({"wrong_for_task", "wrong_for_method", "black_box_teacher", "invalid_grid", "too_many_points"})
 """Found when the whole spec is looked at; they bring the place along, if there is one."""
 HINTS = {
     "unknown_field": "Remove it, or correct its spelling; GET /docs shows every field.",
@@ -55,6 +58,8 @@ HINTS = {
     "json_schema_missing": "Give json_schema with type json_schema, and with no other.",
     "invalid_secret": "Send the value as the vendor shows it, without spaces or line breaks.",
     "invalid_base_url": "Write it like https://api.example.com/v1.",
+    "invalid_grid": 'Write each field by its path, with its different values: {"T": [1, 2], "training.seed": [1, 2]}.',
+    "too_many_points": "Leave out values, or make two sweeps.",
     "budget_without_price": "Give price_per_million_prompt_tokens and price_per_million_completion_tokens.",
     "black_box_teacher": (
         'Use "method": {"type": "sequence"} and name the student\'s model, or upload the teacher\'s weights.'
@@ -69,7 +74,16 @@ HINTS = {
 
 def faults_of(error: RequestValidationError) -> list[Fault]:
     body = dict(error.body) if isinstance(error.body, FormData) else error.body
-    faults = [_fault(detail, body) for detail in error.errors()]
+    return _unique([_fault(detail, body) for detail in error.errors()])
+
+
+def faults_of_spec(error: ValidationError, written: Any) -> list[Fault]:
+    """The same for a spec that was no body of its own; pointers begin where `written` does."""
+    found = [ErrorDetails(**{**detail, "loc": ("body", *detail["loc"])}) for detail in error.errors()]
+    return _unique([_fault(detail, written) for detail in found])
+
+
+def _unique(faults: Sequence[Fault]) -> list[Fault]:
     # The arms of a union each say the same of one place.
     unique = {(fault.pointer, fault.detail): fault for fault in faults}
     return list(unique.values())
@@ -80,7 +94,8 @@ def _fault(found: ErrorDetails, body: Any) -> Fault:
     kind = found["type"]
     code = CODES.get(kind) or (kind if kind in OWN_CODES else "invalid_value")
     if kind in OF_THE_WHOLE and "place" in found["ctx"]:
-        where = found["ctx"]["place"].split(".")
+        named = found["ctx"]["place"]
+        where = named.split(".") if isinstance(named, str) else named
     elif place == "body":
         where = _present(parts, body, is_missing=kind == "missing")
     else:

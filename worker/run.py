@@ -20,6 +20,7 @@ from core.errors import DiskFull, DistillError, JobFailed, OutOfMemory, TimeLimi
 from core.leases import Lease
 from core.settings import Settings
 from core.spec import JobSpec
+from core.sweeps import is_in_sweep
 from core.tables import Job
 from core.wire import NOT_CLAIMED, READY, JobError, Order
 from worker.cache import cache_folder
@@ -117,7 +118,10 @@ def _train(
     restore_checkpoints(database, blobs, job.id, folder)
     stop_if_asked(recorder)
     cache = cache_folder(settings, job.owner)
-    outcome = distil(Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache, line), recorder)
+    with database.read() as session:
+        is_awaited = is_in_sweep(session, job.id)
+    inputs = Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache, line, is_awaited)
+    outcome = distil(inputs, recorder)
 
     recorder.stage("uploading")
     results = Results(blobs, job)

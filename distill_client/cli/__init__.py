@@ -15,6 +15,7 @@ from distill_client.cli import (
     report,
     secrets,
     submit,
+    sweeps,
     up,
     watch,
 )
@@ -35,6 +36,7 @@ NOUNS = (
     report,
     secrets,
     submit,
+    sweeps,
     up,
     watch,
 )

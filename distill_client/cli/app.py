@@ -13,9 +13,9 @@ from distill_client.errors import ClientError
 from distill_client.retrying import Retries
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-STARTING = ("up", "demo", "submit", "validate")
+STARTING = ("up", "demo", "submit", "validate", "sweep")
 JOBS = ("list", "show", "watch", "logs", "metrics", "cancel", "retry", "delete", "download", "report", "compare")
-RESOURCES = ("datasets", "models", "secrets", "keys", "doctor")
+RESOURCES = ("sweeps", "datasets", "models", "secrets", "keys", "doctor")
 MODELS = ("chat", "classify")
 ORDER = STARTING + JOBS + MODELS + RESOURCES
 EPILOG = "Exit codes: 0 well, 1 failed, 2 wrong usage, 130 interrupted (or cancelled, with --exit-status)."

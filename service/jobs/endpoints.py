@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from core.artifacts import artifacts_of
 from core.errors import ResultNotReady
 from core.events import record_event
-from core.jobs import JobFilter, Jobs, mark_published
+from core.jobs import JobFilter, Jobs
 from core.leases import queue_position
 from core.lifecycle import FINAL, JobStatus
 from core.spec import JobSpec, not_available
@@ -35,11 +35,11 @@ from service.idempotency import OnceDep
 from service.jobs.checks import check
 from service.jobs.estimate import estimate
 from service.jobs.examples import SPEC_EXAMPLES
+from service.jobs.outbox import publish
 from service.jobs.schemas import DryRunOut, JobOut, ResultOut, artifact_out, job_out, links_of
 from service.openapi import problems
 from service.pages import CursorDep, PageOut, page_out, require_known
 from service.problems import Fault
-from service.queue import Queue
 from service.strict import StrictRoute
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute, responses=problems())
@@ -84,7 +84,7 @@ def create_job(
     out = job_out(job, queue_position(session, job))
     kept = once.keep(session, status.HTTP_202_ACCEPTED, out.model_dump_json(), {"Location": out.links.self})
     session.commit()  # the row first: a worker must never hear of a job it cannot read
-    _publish(queue, session, job)
+    publish(queue, session, [job])
     return kept
 
 
@@ -163,7 +163,7 @@ def retry_job(job_id: str, jobs: JobsWritten, session: WriteDep, queue: QueueDep
     """Queue a failed or cancelled job again. It goes on from its last checkpoint."""
     job = jobs.retry(job_id)
     session.commit()
-    _publish(queue, session, job)
+    publish(queue, session, [job])
     return _out(session, job)
 
 
@@ -218,13 +218,6 @@ async def _change_of(service: Service, job_id: str, etag: str | None, seconds: f
 
 def _out(session: Session, job: Job) -> JobOut:
     return job_out(job, queue_position(session, job) if job.status == JobStatus.QUEUED else None)
-
-
-def _publish(queue: Queue, session: Session, job: Job) -> None:
-    """Tell the broker. If this is lost, the sweep finds the row."""
-    if job.status == JobStatus.QUEUED and queue.publish(job.id, job.queue):
-        mark_published(session, job.id)
-        session.commit()
 
 
 def _etag(version: int) -> str:

@@ -28,6 +28,8 @@ BANNED = frozenset(
 ASKED_FOR = frozenset({"process_bind_param", "process_result_value", "handler", "get_route_handler", "max_new_tokens"})
 # What OpenAI's clients call a server's address.
 ASKED_FOR |= {"base_url", "BaseUrl", "_base_url"}
+# Of a sweep, whose points are made from one.
+ASKED_FOR |= {"base"}
 # Where a process is meant: the operating system's.
 PROCESSES = frozenset({"_one_process", "PROCESS_BYTES"})
 

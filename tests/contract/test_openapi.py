@@ -23,8 +23,9 @@ from core.spec import JobSpec
 from service.app import create_app
 from service.auth import LOCAL_OWNER
 from service.jobs.examples import FULL, SMALLEST
+from service.sweeps.examples import SWEEP
 from tests.service.live import NO_BROKER, Live, running_service
-from tests.service.samples import finished, submit
+from tests.service.samples import finished, spec, submit
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 BOUNDED = settings(
@@ -60,6 +61,12 @@ def job_id(live: Live, tmp_path_factory: pytest.TempPathFactory) -> str:
     return job_id
 
 
+@pytest.fixture(scope="module")
+def sweep_id(live: Live) -> str:
+    answer = live.http.post("/v1/sweeps", json={"base": spec(live.http), "grid": {"T": [1, 2]}})
+    return str(answer.json()["id"])
+
+
 def test_the_document_is_openapi_3_1_with_readable_operations(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     operations = [operation for path in document["paths"].values() for operation in path.values()]
@@ -90,7 +97,16 @@ def test_the_examples_are_what_the_schema_asks(document: dict[str, Any], name: s
         assert not valid.is_valid({**example, "temperature": 1})
 
 
-def test_the_service_answers_as_its_document_says(live: Live, job_id: str) -> None:
+def test_the_example_of_a_sweep_is_what_the_schema_asks(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v1/sweeps"]["post"]["requestBody"]["content"]["application/json"]
+    valid = Draft202012Validator({**body["schema"], "components": document["components"]})
+    assert body["examples"]["sweep"]["value"] == SWEEP
+    assert valid.is_valid(SWEEP)
+    for grid in ({}, {"T": []}, {"T": 1}, {"T": list(range(65))}):
+        assert not valid.is_valid({**SWEEP, "grid": grid})
+
+
+def test_the_service_answers_as_its_document_says(live: Live, job_id: str, sweep_id: str) -> None:
     published = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
     asked = 0
     for found in published.get_all_operations():
@@ -99,17 +115,17 @@ def test_the_service_answers_as_its_document_says(live: Live, job_id: str) -> No
         if operation.path.endswith("/stream"):
             continue
         for mode in GenerationMode:
-            _ask(operation, mode, job_id, live)
+            _ask(operation, mode, {"job_id": job_id, "sweep_id": sweep_id}, live)
             asked += 1
     assert asked > 60
 
 
-def _ask(operation: Any, mode: GenerationMode, job_id: str, live: Live) -> None:
+def _ask(operation: Any, mode: GenerationMode, known: dict[str, str], live: Live) -> None:
     @BOUNDED
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case[Any]) -> None:
-        if "job_id" in case.path_parameters and case.method != "DELETE":
-            case.path_parameters["job_id"] = job_id
+        if case.method != "DELETE":
+            case.path_parameters.update({name: known[name] for name in known if name in case.path_parameters})
         if "wait" in case.query:
             case.query["wait"] = 0
         case.call_and_validate(checks=CHECKS, headers={"Authorization": live.http.headers["Authorization"]})
@@ -128,3 +144,11 @@ def test_answers_of_a_real_job_fit_the_document(live: Live, job_id: str, documen
         whole = {**declared["content"]["application/json"]["schema"], "components": document["components"]}
         assert answer.status_code == httpx.codes.OK
         Draft202012Validator(whole).validate(answer.json())
+
+
+def test_answers_of_a_real_sweep_fit_the_document(live: Live, sweep_id: str, document: dict[str, Any]) -> None:
+    for path, template in (("/v1/sweeps", "/v1/sweeps"), (f"/v1/sweeps/{sweep_id}", "/v1/sweeps/{sweep_id}")):
+        answer = live.http.get(path)
+        declared = document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert answer.status_code == httpx.codes.OK
+        Draft202012Validator({**declared, "components": document["components"]}).validate(answer.json())

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,9 +49,7 @@ class Uploaded:
         return smallest | changed
 
 
-@pytest.fixture(scope="session")
-def uploaded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Uploaded:
-    folder = tmp_path_factory.mktemp("uploads")
+def upload_all(stack: Stack, folder: Path) -> Uploaded:
     (folder / "teacher").mkdir()
     teacher = classifier(folder / "teacher", ["neg", "pos"], wordpiece(WORDS))
     with (folder / "sentences.csv").open("w", newline="") as file:
@@ -61,3 +60,8 @@ def uploaded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Uploaded
     with stack.client() as client:
         model = client.models.upload(teacher, "teacher")
         return Uploaded(model.name, client.datasets.upload(folder / "sentences.csv", "sentences").id)
+
+
+@pytest.fixture(scope="session")
+def uploaded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Uploaded:
+    return upload_all(stack, tmp_path_factory.mktemp("uploads"))

@@ -96,7 +96,9 @@ def test_nothing_of_a_body_is_read_without_a_key(keys: Keys) -> None:
 
 def test_another_owners_things_are_not_there(keys: Keys) -> None:
     job_id, model, dataset = submit(keys.ann), upload_model(keys.ann), upload_dataset(keys.ann)
-    for path in (f"/v1/jobs/{job_id}", f"/v1/models/{model}", f"/v1/datasets/{dataset}"):
+    base = {"teacher": model, "student": model, "dataset": dataset}
+    sweep = keys.ann.post("/v1/sweeps", json={"base": base, "grid": {"T": [1, 2]}}).json()["links"]["self"]
+    for path in (f"/v1/jobs/{job_id}", f"/v1/models/{model}", f"/v1/datasets/{dataset}", sweep):
         assert keys.ann.get(path).status_code == 200
         assert keys.bob.get(path).status_code == 404
         assert keys.bob.delete(path).status_code == 404
@@ -104,8 +106,9 @@ def test_another_owners_things_are_not_there(keys: Keys) -> None:
         assert keys.bob.get(f"/v1/jobs/{job_id}/{part}").status_code == 404
     for verb in ("cancel", "retry", "pause", "resume"):
         assert keys.bob.post(f"/v1/jobs/{job_id}/{verb}").status_code == 404
+    assert keys.bob.post(f"{sweep}/cancel").status_code == 404
     assert keys.bob.get(f"/v1/datasets/{dataset}/content").status_code == 404
-    for kind in ("jobs", "models", "datasets"):
+    for kind in ("jobs", "models", "datasets", "sweeps"):
         page = keys.bob.get(f"/v1/{kind}").json()
         assert (page["data"], page["has_more"]) == ([], False)
     assert keys.bob.get(f"/v1/jobs?after={job_id}").status_code == 400

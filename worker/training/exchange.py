@@ -23,6 +23,8 @@ class Inputs:
     """Where what teachers say is kept for later jobs; None where nothing is."""
     line: Line | None = None
     """The way to the teacher where it is behind an endpoint."""
+    is_awaited: bool = False
+    """Whether other jobs are known to need what these teachers say about these texts."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from worker.training.predict import Pulse, logits_of
 from worker.training.signal import Logits
 from worker.training.split import Rows
 from worker.training.students import Student
+from worker.training.teacher_cache import HEARD
 from worker.training.teaching import Classroom
 from worker.training.tokens import Encoded, encode
+from worker.training.turns import Beat
 
 READING_BATCH = 64
 SANE_LENGTH = 1_000_000
@@ -78,21 +80,27 @@ class Readings:
         desk, leg = self.desk, f"reading-{number}"
         is_tuned = desk.spec.teacher_models[number].finetune is not None
         key = None if is_tuned else desk.cache.key(number, encoded, desk.precision, kind="logits", classes=classes)
-        kept = desk.cache.find(key)
-        if kept is not None:
-            desk.observer.event("The teacher has read these texts for an earlier job: what it said then is used.")
-            desk.journey.found(leg, 1.0)
-            return kept
-        every = np.arange(len(self.examples), dtype=np.int64)
-        found = logits_of(
-            teacher.model,
-            encoded,
-            every,
-            batch_size=READING_BATCH,
-            precision=desk.precision,
-            pulse=self._pulse(leg, len(every)),
-        )
-        return desk.cache.keep(key, found, self._path(number))
+        with desk.cache.alone([key], self._wait) as beat:
+            kept = desk.cache.find(key)
+            if kept is not None:
+                desk.observer.event(HEARD)
+                desk.journey.found(leg, 1.0)
+                return kept
+            every = np.arange(len(self.examples), dtype=np.int64)
+            found = logits_of(
+                teacher.model,
+                encoded,
+                every,
+                batch_size=READING_BATCH,
+                precision=desk.precision,
+                pulse=self._pulse(leg, len(every), beat),
+            )
+            return desk.cache.keep(key, found, self._path(number))
+
+    def _wait(self) -> None:
+        """Another job has its teacher read the same texts."""
+        self.desk.journey.tell()
+        stop_if_asked(self.desk.observer)
 
     def _path(self, number: int) -> Path:
         return self.desk.folder / "cache" / f"teacher-{number}-logits.npy"
@@ -103,13 +111,14 @@ class Readings:
             model, self.student, rows, batch_size=READING_BATCH, precision=self.desk.precision, pulse=self._sign_of_life
         )
 
-    def _pulse(self, leg: str, total: int) -> Pulse:
+    def _pulse(self, leg: str, total: int, beat: Beat) -> Pulse:
         done = 0
 
         def pulse(count: int) -> None:
             nonlocal done
             done += count
             self.desk.journey.move(leg, done / total)
+            beat()
             stop_if_asked(self.desk.observer)
 
         return pulse

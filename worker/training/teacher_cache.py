@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from worker.training.device import Precision, device_name
 from worker.training.exchange import Inputs
 from worker.training.tokens import Encoded
+from worker.training.turns import Beat, turn_at
 
+HEARD = "The teacher has read these texts for an earlier job: what it said then is used."
 SUFFIX = ".npy"
 HEADER_BYTES = 128
 """What a file takes besides its numbers."""
@@ -31,6 +34,8 @@ class TeacherCache:
     """None where nothing is shared."""
     teachers: Sequence[str] = ()
     """A digest of each teacher's weights and tokenizer, in the order of the spec."""
+    is_awaited: bool = False
+    """Whether other jobs are known to need the same readings, as those of a sweep do."""
 
     @classmethod
     def of(cls, inputs: Inputs) -> Self:
@@ -38,7 +43,8 @@ class TeacherCache:
         if inputs.cache is None:
             return cls()
         places = range(len(inputs.teachers))
-        return cls(inputs.cache, [inputs.provenance[f"teacher-{place}"]["sha256"] for place in places])
+        teachers = [inputs.provenance[f"teacher-{place}"]["sha256"] for place in places]
+        return cls(inputs.cache, teachers, inputs.is_awaited)
 
     def key(self, teacher: int, encoded: Encoded, precision: Precision, **more: Any) -> str | None:
         """Return what tells this reading from every other one; None where nothing is shared.
@@ -73,6 +79,23 @@ class TeacherCache:
             return None
         return found
 
+    @contextmanager
+    def alone(self, keys: Iterable[str | None], while_waiting: Beat) -> Iterator[Beat]:
+        """Be the only job on this machine that reads these; look for them inside, since another may have read them.
+
+        Yields what the reader calls now and then to show that it goes on.
+        """
+        with ExitStack() as turns:
+            # In one order for everybody, so that no two jobs wait for each other.
+            wanted = sorted({key for key in keys if key is not None}) if self.folder is not None else []
+            beats = [turns.enter_context(turn_at(self._turn(key), while_waiting)) for key in wanted]
+
+            def go_on() -> None:
+                for beat in beats:
+                    beat()
+
+            yield go_on
+
     def writable(self, key: str | None, kind: np.dtype[Any], shape: tuple[int, ...], otherwise: Path) -> Any:
         """Return an array on disk to be filled bit by bit; `seal` gives it its name."""
         own = self._own(key, otherwise)
@@ -93,6 +116,10 @@ class TeacherCache:
         on_disk = self.writable(key, array.dtype, array.shape, otherwise)
         on_disk[...] = array
         return self.seal(key, on_disk)
+
+    def _turn(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{key}.turn"
 
     def _own(self, key: str | None, otherwise: Path) -> Path:
         return otherwise if self.folder is None or key is None else self.folder / f"{key}.{os.getpid()}.part"

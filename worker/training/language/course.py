@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -32,6 +33,7 @@ from worker.training.observer import stop_if_asked
 from worker.training.phase import Phase, steps_of, train
 from worker.training.split import Rows
 from worker.training.students import Student, required
+from worker.training.teacher_cache import HEARD
 from worker.training.trainer import Measure
 
 VALIDATED = 64
@@ -68,20 +70,49 @@ def lectures(desk: Desk, readings: WritingReadings, voices: Voices) -> Lectures:
     pulse = _pulse(desk, len(validated) + (len(train_rows) if is_kept else 0))
     validation = None
     if len(validated):
-        validation = keep_states(voices, readings.teachers, validated, folder / "validation", pulse)
+        validation = _states(desk, readings, voices, validated, folder / "validation", pulse)
     if not is_kept:
         return Lectures(voices, Present(voices, readings.teachers), validation)
     top_k, size = desk.spec.logits_method.top_k, kept_bytes(desk, readings, voices)
     what = f"the {top_k} likeliest words" if top_k else "last hidden states"
     desk.observer.event(f"The teacher reads once: {what} of {readings.kept_tokens:,} tokens take {size:,} bytes.")
     if top_k is None:
-        shared = _shared(desk, readings, train_rows)
-        kept_states = keep_states(voices, readings.teachers, train_rows, folder / "train", pulse, shared)
-        return Lectures(voices, kept_states, validation)
+        states = _states(desk, readings, voices, train_rows, folder / "train", pulse, heard=HEARD)
+        return Lectures(voices, states, validation)
     kept = keep_likeliest(
         voices, readings.teachers, train_rows, folder / "train", pulse, top_k=top_k, temperature=desk.spec.T
     )
     return Lectures(voices, kept, validation)
+
+
+def _states(
+    desk: Desk,
+    readings: WritingReadings,
+    voices: Voices,
+    rows: Rows,
+    folder: Path,
+    pulse: Pulse,
+    heard: str | None = None,
+) -> States:
+    """Let the teachers read these examples, unless another job of this machine has had them read or does so now.
+
+    `heard` is told where that is so.
+    """
+    shared = _shared(desk, readings, rows)
+
+    def wait() -> None:
+        desk.journey.tell()
+        stop_if_asked(desk.observer)
+
+    with desk.cache.alone(shared.keys, wait) as beat:
+
+        def pulse_and_beat(count: int) -> None:
+            beat()
+            pulse(count)
+
+        if heard is not None and _are_kept(shared):
+            desk.observer.event(heard)
+        return keep_states(voices, readings.teachers, rows, folder, pulse_and_beat, shared)
 
 
 def _shared(desk: Desk, readings: WritingReadings, rows: Rows) -> Shared:
@@ -92,9 +123,11 @@ def _shared(desk: Desk, readings: WritingReadings, rows: Rows) -> Shared:
         else desk.cache.key(number, scripts, desk.precision, kind="states", rows=rows.tolist())
         for number, (wanted, scripts) in enumerate(zip(desk.spec.teacher_models, readings.teachers, strict=True))
     ]
-    if all(key is not None and desk.cache.find(key) is not None for key in keys):
-        desk.observer.event("The teacher has read these texts for an earlier job: what it said then is used.")
     return Shared(desk.cache, keys)
+
+
+def _are_kept(shared: Shared) -> bool:
+    return all(key is not None and shared.cache.find(key) is not None for key in shared.keys)
 
 
 def kept_bytes(desk: Desk, readings: WritingReadings, voices: Voices) -> int:
@@ -107,6 +140,8 @@ def kept_bytes(desk: Desk, readings: WritingReadings, voices: Voices) -> int:
 
 def _reads_beforehand(desk: Desk, readings: WritingReadings, voices: Voices) -> bool:
     """Tell whether the teachers read once and for all: where it pays, and where the disk has room."""
+    if desk.spec.logits_method.top_k is None and _are_kept(_shared(desk, readings, readings.parts.train)):
+        return True
     if not _is_read_often(desk, readings):
         desk.observer.event("Texts are seen about once, so the teacher reads each when it comes.")
         return False
@@ -124,7 +159,8 @@ def _reads_beforehand(desk: Desk, readings: WritingReadings, voices: Voices) -> 
 def _is_read_often(desk: Desk, readings: WritingReadings) -> bool:
     settings, examples = desk.spec.training, len(readings.parts.train)
     seen = steps_of(settings, examples) * settings.batch_size * settings.gradient_accumulation
-    return desk.spec.logits_method.top_k is not None or seen > 1.5 * examples
+    is_awaited = desk.cache.is_awaited and all(one.finetune is None for one in desk.spec.teacher_models)
+    return desk.spec.logits_method.top_k is not None or is_awaited or seen > 1.5 * examples
 
 
 def _room_bytes(desk: Desk) -> int:

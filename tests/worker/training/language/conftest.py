@@ -191,6 +191,7 @@ class WritingLab:
         folder: str = "job",
         cache: Path | None = None,
         line: Line | None = None,
+        is_awaited: bool = False,
         **changes: Any,
     ) -> tuple[Outcome, GenerationReport]:
         inputs = Inputs(
@@ -202,6 +203,7 @@ class WritingLab:
             provenance={f"teacher-{place}": {"sha256": "of-the-test"} for place in range(8)},
             cache=cache,
             line=line,
+            is_awaited=is_awaited,
         )
         outcome = distil(inputs, observer or Notebook())
         assert isinstance(outcome.report, GenerationReport)

@@ -91,3 +91,12 @@ def test_a_teacher_that_the_job_trained_is_its_work_too(lab: WritingLab) -> None
 def test_bf16_may_be_asked_for_and_is_said(lab: WritingLab) -> None:
     _, report = lab.run(training={"max_steps": 2, "precision": "bf16"}, evaluation={"baseline": False})
     assert report.cost.precision == "bf16"
+
+
+def test_a_teacher_that_others_wait_for_reads_beforehand_what_is_seen_once(lab: WritingLab, tmp_path: Path) -> None:
+    once = {"max_steps": 2}
+    first, second = Notebook(), Notebook()
+    lab.run(first, folder="one", cache=tmp_path / "cache", is_awaited=True, training=once)
+    assert first.said("The teacher reads once")
+    lab.run(second, folder="two", cache=tmp_path / "cache", training=once, T=4.0)
+    assert second.said("for an earlier job"), "what is there is used, whoever asks"
