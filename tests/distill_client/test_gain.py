@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from benchmarks.gain import HEADING, rewrite, section, spread
+from benchmarks.gain import HEADING, section, spread
+from benchmarks.results import rewritten
 from distill_client.shapes import Job
 from tests.distill_client.live import REPORT
 
@@ -34,15 +35,15 @@ def test_a_spread_is_the_mean_and_the_sample_deviation() -> None:
 
 def test_only_its_own_section_is_rewritten() -> None:
     page = f"# Results\n\n## Before\n\nold\n\n{HEADING}\n\nold\n\n## After\n\nold\n"
-    made = rewrite(page, f"{HEADING}\n\nmine\n")
+    made = rewritten(page, HEADING, f"{HEADING}\n\nmine\n")
     assert made == f"# Results\n\n## Before\n\nold\n\n{HEADING}\n\nmine\n\n## After\n\nold\n"
 
 
 def test_a_page_without_the_section_gets_it() -> None:
-    assert rewrite("", f"{HEADING}\n") == f"# Results\n\n{HEADING}\n"
-    assert rewrite("# Results\n\n## Other\n", f"{HEADING}\n") == f"# Results\n\n## Other\n\n{HEADING}\n"
+    assert rewritten("", HEADING, f"{HEADING}\n") == f"# Results\n\n{HEADING}\n"
+    assert rewritten("# Results\n\n## Other\n", HEADING, f"{HEADING}\n") == f"# Results\n\n## Other\n\n{HEADING}\n"
 
 
 def test_writing_it_twice_is_writing_it_once() -> None:
     made = section([JOB], [1])
-    assert rewrite(rewrite("# Results\n", made), made) == rewrite("# Results\n", made)
+    assert rewritten(rewritten("# Results\n", HEADING, made), HEADING, made) == rewritten("# Results\n", HEADING, made)
