@@ -122,6 +122,15 @@ class Sample(Shape):
     student_after: str = ""
 
 
+class Spent(Shape):
+    """What a teacher behind an endpoint was asked, and what that cost in the currency of its prices."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None = None
+
+
 class WrittenTexts(Shape):
     """What the teachers wrote for a student that learned from texts; `dropped` counts by reason."""
 
@@ -131,6 +140,7 @@ class WrittenTexts(Shape):
     dropped: dict[str, int] = {}
     no_baseline: str | None = None
     incomparable: str | None = None
+    spent: Spent | None = None
 
 
 class GenerationReport(Shape):

@@ -11,6 +11,7 @@ from core.report import (
     Interval,
     Quality,
     Sample,
+    Spent,
     StudentFacts,
     WritingExamples,
     WritingGain,
@@ -125,6 +126,7 @@ def a_report_by_texts() -> GenerationReport:
         verified=10,
         no_baseline="the data set has no completions of its own to train on",
         incomparable="the teacher's weights are not here",
+        spent=Spent(requests=201, prompt_tokens=3000, completion_tokens=9200, unknown_tokens=0, cost=12.5),
     )
     (sample,) = plain.samples
     changed: dict[str, Any] = {

@@ -18,6 +18,7 @@ from distill_client.shapes import (
     Quality,
     Report,
     Sample,
+    Spent,
     WritingGain,
     WritingQuality,
     WrittenTexts,
@@ -108,7 +109,15 @@ def texts_line(texts: WrittenTexts) -> str:
     line = f"Kept {texts.kept:,} of {texts.samples:,} texts" + (f"; dropped: {reasons}" if reasons else "") + "."
     if texts.no_baseline is not None:
         line += f" Nothing to compare with: {texts.no_baseline}."
-    return line + (f" No KL to the teacher: {texts.incomparable}." if texts.incomparable is not None else "")
+    line += f" No KL to the teacher: {texts.incomparable}." if texts.incomparable is not None else ""
+    return line + (f" {spent_line(texts.spent)}" if texts.spent is not None else "")
+
+
+def spent_line(spent: Spent) -> str:
+    """What a teacher behind an endpoint was asked."""
+    cost = f", cost {spent.cost:,.2f}" if spent.cost is not None else ""
+    tokens = f"{spent.prompt_tokens:,} prompt and {spent.completion_tokens:,} completion tokens"
+    return f"Asked {spent.requests:,} times: {tokens}{cost}."
 
 
 def _columns(

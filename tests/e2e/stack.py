@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from cryptography.fernet import Fernet
 
 from distill_client import Client
 from migrations.revisions import upgrade
@@ -22,10 +23,12 @@ STARTUP_SECONDS = 60
 
 @dataclass
 class Stack:
-    """A running service. `parts` are its processes by name, where they are ours to stop one by one."""
+    """A running service. `parts` are its processes by name, where they are ours to stop one by one. Its files lie
+    below `data`."""
 
     url: str
     root: int
+    data: Path
     parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -86,7 +89,7 @@ def embedded(folder: Path) -> Iterator[Stack]:
             assert root.poll() is None, "the launcher ended before it was ready"
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        yield Stack(json.loads(ready.read_text())["url"], root.pid)
+        yield Stack(json.loads(ready.read_text())["url"], root.pid, folder)
     finally:
         children = psutil.Process(root.pid).children(recursive=True) if root.poll() is None else []
         root.terminate()
@@ -106,8 +109,10 @@ def distributed(folder: Path, postgres: str, valkey: str) -> Iterator[Stack]:
         DISTILL_BROKER_URL=valkey,
         DISTILL_STORAGE_URL=(folder / "blobs").as_uri(),
         DISTILL_PORT=str(port),
+        DISTILL_SECRET_KEY=Fernet.generate_key().decode(),
+        DISTILL_ENDPOINTS=f"http://127.0.0.1:{port}/v1",
     )
-    stack = Stack(f"http://127.0.0.1:{port}", os.getpid(), {}, environment)
+    stack = Stack(f"http://127.0.0.1:{port}", os.getpid(), folder, {}, environment)
     try:
         stack.start("service", "service")
         stack.start("worker", "worker")

@@ -133,6 +133,7 @@ def test_a_report_by_texts_says_what_was_kept_and_what_is_not_known(run: Run, li
         "Kept 150 of 200 texts; dropped: 40 unfinished, 10 near duplicate.",
         "Nothing to compare with: the data set has no completions of its own to train on.",
         "No KL to the teacher: the teacher's weights are not here.",
+        "Asked 201 times: 3,000 prompt and 9,200 completion tokens, cost 12.50.",
     ):
         assert word in out
     assert "own completions" not in out
