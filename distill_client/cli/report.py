@@ -151,7 +151,8 @@ def sample_table(sample: Sample) -> Table:
         "student": sample.student_after,
     }
     for name, text in said.items():
-        made.add_row(name, styled(" ".join(text.split())))
+        if text is not None:
+            made.add_row(name, styled(" ".join(text.split()) or "(nothing but white space)"))
     return made
 
 

@@ -48,6 +48,10 @@ class Size:
     def total(self) -> int:
         return self.body + self.embeddings
 
+    def multiplied(self, spec: JobSpec) -> int:
+        """Parameters that each token is multiplied with: a language model's head is as large as its embeddings."""
+        return self.total if spec.task == "text-generation" else self.body
+
 
 def estimate(session: Session, checked: Checked) -> Estimate:
     spec = checked.spec
@@ -78,16 +82,16 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
     per_step = spec.training.batch_size * spec.training.gradient_accumulation
     steps = spec.training.max_steps or max(1.0, spec.training.epochs * examples / per_step)
     trainings = 2 if spec.evaluation.baseline else 1
-    total = trainings * 6.0 * student.body * tokens * steps * per_step
+    total = trainings * 6.0 * student.multiplied(spec) * tokens * steps * per_step
     labelled = _labelled(spec, dataset)
     for teacher, size in zip(spec.teacher_models, teachers, strict=True):
-        total += 2.0 * size.body * tokens * examples
+        total += 2.0 * size.multiplied(spec) * tokens * examples
         if teacher.finetune is not None:
-            total += 6.0 * size.body * tokens * labelled * teacher.finetune.epochs
+            total += 6.0 * size.multiplied(spec) * tokens * labelled * teacher.finetune.epochs
     if spec.method.type == "on_policy":
         written = spec.method.student_share * spec.method.generation.max_new_tokens
-        total += steps * per_step * 2.0 * WRITTEN_TOKEN * student.body * written
-        total += steps * per_step * 2.0 * sum(size.body for size in teachers) * tokens
+        total += steps * per_step * 2.0 * WRITTEN_TOKEN * student.multiplied(spec) * written
+        total += steps * per_step * 2.0 * sum(size.multiplied(spec) for size in teachers) * tokens
     return total
 
 
@@ -104,11 +108,11 @@ def _texts_flops(
         dataset, str(spec.dataset.columns.messages)
     )
     trainings = 2 if spec.evaluation.baseline and completions is not None else 1
-    total = trainings * 6.0 * student.body * tokens * steps * per_step
+    total = trainings * 6.0 * student.multiplied(spec) * tokens * steps * per_step
     for teacher, size in zip(spec.teacher_models, teachers, strict=True):
-        total += 2.0 * size.body * texts * (asked + WRITTEN_TOKEN * written) / len(teachers)
+        total += 2.0 * size.multiplied(spec) * texts * (asked + WRITTEN_TOKEN * written) / len(teachers)
         if teacher.finetune is not None:
-            total += 6.0 * size.body * tokens * examples * teacher.finetune.epochs
+            total += 6.0 * size.multiplied(spec) * tokens * examples * teacher.finetune.epochs
     return total
 
 
@@ -179,9 +183,12 @@ def _labelled(spec: JobSpec, dataset: Dataset | None) -> int:
 
 
 def _tokens(spec: JobSpec, dataset: Dataset | None) -> float:
-    column = _column(dataset, spec.dataset.columns.text)
-    mean = column.get("mean_characters") if column else None
-    tokens = 2 + (mean or 100) / CHARACTERS_PER_TOKEN
+    columns = spec.dataset.columns
+    present = [column["name"] for column in dataset.columns] if dataset is not None else []
+    is_prompted = spec.task == "text-generation" and columns.form_of(present) == "prompt"
+    names = [columns.prompt, columns.completion] if is_prompted else [columns.text]
+    means = [column.get("mean_characters") or 0 for name in names if (column := _column(dataset, name))]
+    tokens = 2 + (sum(means) or 100) / CHARACTERS_PER_TOKEN
     return float(min(spec.training.max_length, tokens))
 
 

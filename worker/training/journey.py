@@ -27,8 +27,10 @@ class Journey:
         self.found_work = 0.0
         self.epoch = 0.0
         self.step = 0
+        self.percent = 0.0
 
     def plan(self, name: str, work: float, steps: int = 0) -> None:
+        """Lay out a leg, or lay it out anew where more is known; what was told as done is never taken back."""
         self.legs[name] = Leg(work, steps)
 
     def found(self, name: str, share: float) -> None:
@@ -54,9 +56,10 @@ class Journey:
         done = sum(leg.done for leg in self.legs.values())
         elapsed = time.monotonic() - self.started
         own = done - self.found_work
+        self.percent = max(self.percent, round(100 * done / whole, 2))
         self.observer.progress(
             Progress(
-                percent=round(100 * done / whole, 2),
+                percent=self.percent,
                 step=self.step,
                 total_steps=sum(leg.steps for leg in self.legs.values()),
                 epoch=round(self.epoch, 3),

@@ -10,7 +10,7 @@ from core.report import ClassificationReport
 from core.spec import JobSpec
 from worker.training import charts
 from worker.training.charts import Chart, Line, chart, series
-from worker.training.words import QUALITY_ROWS, bytes_, count, models_of, share
+from worker.training.words import QUALITY_ROWS, bytes_, count, models_of, share, written
 
 History = Sequence[Mapping[str, float]]
 
@@ -47,7 +47,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": share, "count": count, "bytes": bytes_}
+    environment.filters |= {"share": share, "count": count, "bytes": bytes_, "written": written}
     return environment
 
 

@@ -1,5 +1,6 @@
 """The report's table in words, the same on the page and on the card."""
 
+import re
 from collections.abc import Callable
 
 from core.report import ClassificationReport, Quality
@@ -23,6 +24,15 @@ def count(value: float) -> str:
 
 def bytes_(value: float) -> str:
     return f"{count(value)}B" if value >= 1e3 else f"{value:.0f} B"
+
+
+def written(text: str | None) -> str:
+    """Return what a model wrote so that it is seen: nothing and white space are named, empty lines are few."""
+    if not text:
+        return "(nothing: it ended at once)"
+    if not text.strip():
+        return "(white space alone)"
+    return re.sub(r"\n\s*\n\s*\n", "\n\n", text).strip("\n")
 
 
 QUALITY_ROWS: list[tuple[str, Callable[[Quality], str]]] = [

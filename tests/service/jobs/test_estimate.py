@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from core.tables import Job
 from tests.service.live import Live, running_service
-from tests.service.samples import finished, spec
+from tests.service.samples import finished, lines, spec, upload_dataset, upload_writer
 
 
 def estimate(http: httpx.Client, body: dict[str, Any], **changes: Any) -> dict[str, float]:
@@ -27,6 +27,17 @@ def test_more_work_takes_more(http: httpx.Client) -> None:
     larger = {"config": {"model_type": "bert", "hidden_size": 1024, "num_hidden_layers": 6}}
     grown = estimate(http, body, student=larger, training={"epochs": 100})
     assert all(grown[part] > once[part] for part in ("seconds", "peak_memory_bytes", "disk_bytes"))
+
+
+def test_longer_completions_take_more(http: httpx.Client) -> None:
+    teacher, student = upload_writer(http), {"config": {"model_type": "llama", "hidden_size": 1024}}
+    short = [{"prompt": "a" * 40, "completion": "b" * 40} for _ in range(40)]
+    long = [{**row, "completion": "b" * 400} for row in short]
+    seconds = []
+    for rows in (short, long):
+        written = {"teacher": teacher, "student": student, "dataset": upload_dataset(http, lines(*rows))}
+        seconds.append(estimate(http, written, training={"epochs": 100}, resources={"max_minutes": 40_000})["seconds"])
+    assert 3 * seconds[0] < seconds[1] < 6 * seconds[0]
 
 
 def test_an_estimate_never_exceeds_what_the_job_may_run(http: httpx.Client) -> None:

@@ -13,7 +13,7 @@ from worker.training.device import device_name
 from worker.training.language.course import Lectures
 from worker.training.language.evaluation import Tally, Yardstick, perplexity, ratio_interval, tallies
 from worker.training.language.readings import WritingReadings
-from worker.training.language.samples import SAMPLES, Written, distinct_2, spread, write
+from worker.training.language.samples import SAMPLES, WRITTEN_TEXT, Written, distinct_2, spread, write
 from worker.training.language.signal import Present
 from worker.training.language.verdict import writing_verdict
 from worker.training.models import Loaded, parameter_count
@@ -107,7 +107,7 @@ def _pulse(desk: Desk, total: int) -> Callable[[int], None]:
     def pulse(count: int) -> None:
         nonlocal done
         done += count
-        desk.journey.move("evaluating", 0.5 * done / total)
+        desk.journey.move("evaluating", done / (total + SAMPLES * WRITTEN_TEXT))
         stop_if_asked(desk.observer)
 
     return pulse
@@ -121,10 +121,13 @@ def _written(
     teacher: int | None = None,
 ) -> Written:
     """Let a model write after the prompts as it reads them: the student's, or those of one of the teachers."""
-    stop_if_asked(desk.observer)
-    desk.journey.tell()
+
+    def look() -> None:
+        stop_if_asked(desk.observer)
+        desk.journey.tell()
+
     scripts = readings.student if teacher is None else readings.teachers[teacher]
-    return write(model, tokenizer, scripts, spread(readings.parts.held_out, SAMPLES), desk.precision)
+    return write(model, tokenizer, scripts, spread(readings.parts.held_out, SAMPLES), desk.precision, look)
 
 
 def quality(tally: Tally, model: PreTrainedModel, written: Written) -> WritingQuality:

@@ -72,6 +72,7 @@ def lectures(desk: Desk, readings: WritingReadings, voices: Voices) -> Lectures:
     if len(validated):
         validation = _states(desk, readings, voices, validated, folder / "validation", pulse)
     if not is_kept:
+        _plan_along(desk, len(readings.learned), len(validated))
         return Lectures(voices, Present(voices, readings.teachers), validation)
     top_k, size = desk.spec.logits_method.top_k, kept_bytes(desk, readings, voices)
     what = f"the {top_k} likeliest words" if top_k else "last hidden states"
@@ -113,6 +114,17 @@ def _states(
         if heard is not None and _are_kept(shared):
             desk.observer.event(heard)
         return keep_states(voices, readings.teachers, rows, folder, pulse_and_beat, shared)
+
+
+def _plan_along(desk: Desk, examples: int, validated: int) -> None:
+    """Count what the teachers read along to the student's leg, where it was thought to come before."""
+    of_a_text = desk.journey.legs["reading"].work / examples
+    desk.journey.plan("reading", of_a_text * validated)
+    desk.journey.move("reading", 1.0)
+    if desk.spec.method.type == "logits" and desk.spec.alpha > 0:
+        settings, student = desk.spec.training, desk.journey.legs["student"]
+        seen = student.steps * settings.batch_size * settings.gradient_accumulation
+        desk.journey.plan("student", student.work + of_a_text * seen, student.steps)
 
 
 def _shared(desk: Desk, readings: WritingReadings, rows: Rows) -> Shared:

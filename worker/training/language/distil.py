@@ -25,6 +25,7 @@ from worker.training.language.models import load_writer
 from worker.training.language.on_policy import asking_readings, own_work, with_own_texts
 from worker.training.language.page import writing_card, writing_page
 from worker.training.language.readings import WritingReadings
+from worker.training.language.samples import SAMPLES, WRITTEN_TEXT
 from worker.training.language.students import build_writer
 from worker.training.language.texts.distil import distil_texts
 from worker.training.models import Loaded, parameter_count
@@ -118,7 +119,7 @@ def _plan(desk: Desk, readings: WritingReadings, teachers: list[Loaded], student
     desk.journey.plan("student", work + own_work(desk, teachers, student.model, steps), steps)
     if why_no_baseline(desk, readings) is None:
         desk.journey.plan("baseline", work, steps)
-    held_out = len(readings.parts.held_out)
+    held_out = len(readings.parts.held_out) + SAMPLES * WRITTEN_TEXT
     desk.journey.plan("evaluating", READ_COST * (every_teacher + 3 * weight_of(student.model)) * held_out)
 
 

@@ -4,7 +4,7 @@ Legend: T positions.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from worker.training.device import Precision, autocast, device
+from worker.training.device import Precision, device
 from worker.training.language.scripts import Scripts
+from worker.training.language.twin import Twin
 from worker.training.split import Rows
 
 SAMPLES = 10
 SAMPLE_TOKENS = 48
+WRITTEN_TEXT = 5
+"""Texts that are read in the time in which one is written, token by token."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,21 @@ def spread(rows: Rows, count: int) -> Rows:
 
 @torch.inference_mode()
 def write(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, scripts: Scripts, rows: Rows, precision: Precision
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    scripts: Scripts,
+    rows: Rows,
+    precision: Precision,
+    look: Callable[[], None] = lambda: None,
 ) -> Written:
-    """Let a model go on from the prompts of some examples, one after the other; no random number is drawn."""
-    any_model: Any = model
-    any_model.to(device()).eval()
+    """Let a model go on from the prompts of some examples, one after the other; no random number is drawn.
+
+    Args:
+        precision: in bf16 a copy of the model writes, so that no weight is cast for every token.
+        look: called before each text.
+    """
+    any_model: Any = Twin(precision).of(model.to(device()))  # type: ignore[arg-type]
+    any_model.eval()
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         max_new_tokens=SAMPLE_TOKENS,
@@ -52,12 +65,12 @@ def write(
     )
     tokens, seconds = [], 0.0
     for row in rows:
+        look()
         prompt_1T = scripts.prompt(int(row)).to(device())
         started = time.perf_counter()
-        with autocast(precision):
-            whole_1T = any_model.generate(
-                input_ids=prompt_1T, attention_mask=torch.ones_like(prompt_1T), generation_config=config
-            )
+        whole_1T = any_model.generate(
+            input_ids=prompt_1T, attention_mask=torch.ones_like(prompt_1T), generation_config=config
+        )
         seconds += time.perf_counter() - started
         tokens.append([int(token) for token in whole_1T[0, prompt_1T.shape[1] :]])
     return Written(tokens, sum(len(one) for one in tokens) / seconds)

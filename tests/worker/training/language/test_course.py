@@ -99,6 +99,16 @@ def test_states_that_are_kept_teach_what_a_teacher_that_reads_along_teaches(
         assert [v for _, v in kept.series[name]] == pytest.approx([v for _, v in along.series[name]], rel=1e-4)
 
 
+@pytest.mark.parametrize("steps", [2, 8], ids=["the teacher reads along", "the teacher reads beforehand"])
+def test_progress_never_falls_and_ends_at_the_whole(lab: WritingLab, steps: int) -> None:
+    notebook = Notebook()
+    lab.run(notebook, **{**JOB, "training": {**TRAINING, "max_steps": steps}})
+    percents = [progress.percent for progress in notebook.seen]
+    assert percents == sorted(percents)
+    assert percents[-1] == pytest.approx(100.0)
+    assert notebook.seen[-1].step == notebook.seen[-1].total_steps
+
+
 def test_texts_that_are_seen_once_are_not_kept(lab: WritingLab) -> None:
     notebook = Notebook()
     lab.run(notebook, training={**TRAINING, "max_steps": 2}, evaluation={"baseline": False})

@@ -9,6 +9,7 @@ from tests.reports import a_writing_report, writing_quality
 from tests.worker.training.language.conftest import spec_of
 from worker.training.language.page import writing_card, writing_page
 from worker.training.language.verdict import writing_verdict
+from worker.training.words import written
 
 HISTORY = [{"step": step, "loss": 3.0 / step, "kd_loss": 2.0, "ce_loss": 1.0, "validation/kl": 1.0} for step in (1, 2)]
 
@@ -30,6 +31,21 @@ def test_what_models_and_users_wrote_is_escaped() -> None:
     assert "<b>of</b>" not in shown
     assert "<script" not in shown
     assert "default-src 'none'" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("", "(nothing: it ended at once)"),
+        ("\n\n\n", "(white space alone)"),
+        ("\na\n\n\n\n\nb\n", "a\n\nb"),
+        (" one\ntwo", " one\ntwo"),
+    ],
+)
+def test_what_cannot_be_seen_is_named(text: str, seen: str) -> None:
+    assert written(text) == seen
+    sample = a_writing_report().samples[0].model_copy(update={"student_after": text})
+    assert f">{seen}<" in page(samples=[sample])
 
 
 def test_the_page_does_without_a_baseline() -> None:

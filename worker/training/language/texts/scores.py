@@ -109,13 +109,11 @@ class Scores:
 
     def _written(self, name: str, reader: Reader) -> Written:
         """Let a model go on from the held-out prompts as it reads them."""
-        self._look()
         readings = self.finished.readings
         places = list(map(teacher_key, self.finished.teachers_by_name))
         scripts = readings.teachers[places.index(name)] if name in places else readings.student
-        return write(
-            reader.model, reader.tokenizer, scripts, spread(self.finished.held_out, SAMPLES), self.desk.precision
-        )
+        rows = spread(self.finished.held_out, SAMPLES)
+        return write(reader.model, reader.tokenizer, scripts, rows, self.desk.precision, self._look)
 
     def _completions_loss(self, reader: Reader) -> float | None:
         """Return the loss on the data set's own held-out completions, as far as it has any."""
