@@ -112,7 +112,7 @@ class ClassificationReport(Part):
 
 class WritingQuality(Part):
     """One language model on the held-out completions, or on the teacher's texts for held-out prompts where the student
-    learned from texts. All numbers are per token of a completion."""
+    learned from texts, or the data set has no completions. All numbers are per token of a completion."""
 
     loss: float
     """Mean cross-entropy with the completions' tokens, in nats."""

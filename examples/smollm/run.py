@@ -26,12 +26,13 @@ TEACHER = "smollm2"
 Texts = Callable[[Path], Path]
 
 
-def main(example: Path, texts: Texts) -> int:
-    """Run the example in a service of its own, or in the one that --url names. Returns 0 if the job succeeds.
+def main(example: Path, texts: Texts, *, first: str | None = None) -> int:
+    """Run the example in a service of its own, or in the one that --url names. Returns 0 if its jobs succeed.
 
     Args:
         example: the folder with `job.json`; its name is the data set's and, below --folder, the results'.
         texts: makes the data set's file in a folder, as `fetch.editorials` does.
+        first: a file beside `job.json`, of a job that comes before it and makes the student that it starts from.
     """
     parser = argparse.ArgumentParser(description=f"Run the example {example.name}.")
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where everything is kept")
@@ -44,26 +45,40 @@ def main(example: Path, texts: Texts) -> int:
         teacher, dataset = fetch.teacher(assets), texts(assets)
         with service(chosen.url, chosen.folder) as url, Client(url) as client:
             step(f"Uploading both to {url}")
-            job = client.jobs.submit(prepared(client, example, teacher, dataset))
-            step(f"Distilling: {job.id}")
-            return shown(client, job.id, chosen.folder / example.name)
+            start: Job | None = None
+            for name in ["job.json"] if first is None else [first, "job.json"]:
+                spec = prepared(client, example / name, teacher, dataset)
+                job = distilled(client, spec if start is None else {**spec, "student": start.id})
+                if isinstance(job, int):
+                    return job
+                start = job
+            assert start is not None
+            return shown(client, start, chosen.folder / example.name)
     except (FetchFailed, ClientError) as error:
         say(f"error: {error}", "bold red")
         return 1
 
 
-def shown(client: Client, job_id: str, folder: Path) -> int:
-    """Follow the job, show its report and keep the student. Ctrl-C cancels the job."""
-    watched = follow(client, job_id, quiet_end=True)
+def distilled(client: Client, spec: Json) -> Job | int:
+    """Submit a job and follow it to its success, or return the code to leave with. Ctrl-C cancels the job."""
+    job = client.jobs.submit(spec)
+    step(f"Distilling {spec['name']}: {job.id}")
+    watched = follow(client, job.id, quiet_end=True)
     if watched.job is None:
-        client.jobs.cancel(job_id)
+        client.jobs.cancel(job.id)
         return 130
     if watched.job.report is None:
         show_end(watched.job)
         return 1
+    return watched.job
+
+
+def shown(client: Client, job: Job, folder: Path) -> int:
+    """Show the job's report and keep its student."""
     step(f"The report, and the student in {folder}")
-    show_report(watched.job.report)
-    keep(client, watched.job, folder)
+    if job.report is not None:
+        show_report(job.report)
+    keep(client, job, folder)
     return 0
 
 
@@ -77,9 +92,9 @@ def service(url: str | None, folder: Path) -> Iterator[str]:
         yield own
 
 
-def prepared(client: Client, example: Path, teacher: Path, dataset: Path) -> Json:
+def prepared(client: Client, job: Path, teacher: Path, dataset: Path) -> Json:
     """Upload what an earlier run has not, and return the job's spec."""
-    spec: Json = json.loads((example / "job.json").read_text(encoding="utf-8"))
+    spec: Json = json.loads(job.read_text(encoding="utf-8"))
     if not knows_model(client, TEACHER):
         with byte_bar("teacher") as on_progress:
             client.models.upload(teacher, TEACHER, on_progress)

@@ -15,7 +15,7 @@ from examples.movie_reviews.fetch import INNER_ARCHIVE
 from examples.smollm import fetch
 
 FOLDER = Path(fetch.__file__).parents[1]
-JOBS = sorted(path.parent.name for path in FOLDER.glob("smollm_*/job.json"))
+JOBS = sorted(f"{path.parent.name}/{path.name}" for path in FOLDER.glob("smollm_*/*.json"))
 sentences = st.lists(st.integers(0, 999).map("sentence {}.".format), max_size=12)
 
 
@@ -49,10 +49,18 @@ def test_a_question_is_asked_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_each_job_is_a_job_that_makes_a_third_of_the_teacher(name: str) -> None:
-    spec = JobSpec.model_validate(json.loads((FOLDER / name / "job.json").read_text(encoding="utf-8")))
+    spec = read(FOLDER / name)
     assert spec.task == "text-generation"
+    if spec.student.model is not None:
+        before = read((FOLDER / name).with_name("start.json"))
+        assert spec.student.model == before.output.model, "it goes on with the student of the job before"
+        spec = before
     assert spec.student.from_teacher is not None
     assert len(spec.student.from_teacher.layers) == 10
+
+
+def read(job: Path) -> JobSpec:
+    return JobSpec.model_validate(json.loads(job.read_text(encoding="utf-8")))
 
 
 def packed(files: dict[str, bytes]) -> bytes:

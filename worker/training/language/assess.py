@@ -10,6 +10,7 @@ from core.report import Cost, GenerationReport, Sample, WritingExamples, Writing
 from worker.training.assess import bytes_of, facts_of, unique_names
 from worker.training.desk import Desk
 from worker.training.device import device_name
+from worker.training.language.answers import Answered
 from worker.training.language.course import Lectures
 from worker.training.language.evaluation import Tally, Yardstick, perplexity, ratio_interval, tallies
 from worker.training.language.readings import WritingReadings
@@ -174,10 +175,11 @@ def _samples(readings: WritingReadings, tokenizer: PreTrainedTokenizerBase, text
     def said(tokens: Sequence[int]) -> str:
         return str(tokenizer.decode(list(tokens), skip_special_tokens=True))[:MOST_CHARACTERS]
 
+    is_answered = isinstance(readings.writings, Answered)
     return [
         Sample(
             prompt=said(readings.student.prompt(int(row))[0].tolist()),
-            reference=said(np.asarray(readings.student.targets(int(row))).tolist()),
+            reference=None if is_answered else said(np.asarray(readings.student.targets(int(row))).tolist()),
             teacher=said(texts[0].tokens[place]),
             student_before=said(texts[1].tokens[place]),
             student_after=said(texts[2].tokens[place]),

@@ -177,6 +177,8 @@ def test_prompts_alone_are_enough_and_the_teacher_answers_what_is_measured(lab: 
     assert notebook.said("The teacher answers 24 held-out prompts")
     assert (report.examples.train, report.examples.validation, report.examples.test) == (36, 12, 12)
     assert report.student_after.kl_to_teacher < report.student_before.kl_to_teacher
+    assert [sample.reference for sample in report.samples] == [None] * 3
+    assert report.teacher is not None
     assert report.teacher.loss < report.student_before.loss, "they are its own texts"
 
 
