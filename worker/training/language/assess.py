@@ -11,8 +11,8 @@ from worker.training.assess import bytes_of, facts_of, unique_names
 from worker.training.desk import Desk
 from worker.training.device import device_name
 from worker.training.language.answers import Answered
-from worker.training.language.course import Lectures
 from worker.training.language.evaluation import Tally, Yardstick, perplexity, ratio_interval, tallies
+from worker.training.language.lectures import Lectures
 from worker.training.language.readings import WritingReadings
 from worker.training.language.samples import SAMPLES, WRITTEN_TEXT, Written, distinct_2, spread, write
 from worker.training.language.signal import Present

@@ -11,16 +11,8 @@ from worker.training.journey import READ_COST, TRAIN_COST
 from worker.training.language import data
 from worker.training.language.asking import AskingReadings
 from worker.training.language.assess import assess_writers
-from worker.training.language.course import (
-    Lectures,
-    baseline_phase,
-    finetuned,
-    lectures,
-    student_phase,
-    trainable_count,
-    voices_of,
-    why_no_baseline,
-)
+from worker.training.language.course import baseline_phase, finetuned, student_phase, trainable_count, why_no_baseline
+from worker.training.language.lectures import Lectures, lectures, voices_of
 from worker.training.language.models import load_writer
 from worker.training.language.on_policy import asking_readings, own_work, with_own_texts
 from worker.training.language.page import writing_card, writing_page

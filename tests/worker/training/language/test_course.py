@@ -10,7 +10,7 @@ import pytest
 from core.errors import LossDiverged
 from tests.worker.training.conftest import Notebook
 from tests.worker.training.language.conftest import WritingLab
-from worker.training.language import course
+from worker.training.language import lectures
 from worker.training.observer import Stopped, StopReason
 
 TRAINING = {"max_steps": 8, "batch_size": 8, "learning_rate": 1e-3, "checkpoint_every_steps": 3, "max_length": 32}
@@ -91,7 +91,7 @@ def test_states_that_are_kept_teach_what_a_teacher_that_reads_along_teaches(
     job = {"training": TRAINING, "evaluation": {"baseline": False}}
     kept, along = Notebook(), Notebook()
     lab.run(kept, folder="kept", **job)
-    monkeypatch.setattr(course, "MOST_KEPT_BYTES", 1)
+    monkeypatch.setattr(lectures, "MOST_KEPT_BYTES", 1)
     lab.run(along, folder="along", **job)
     assert kept.said("The teacher reads once: last hidden states of")
     assert along.said("it reads along at every step; method.top_k takes less")

@@ -7,8 +7,9 @@ from torch import nn
 
 from worker.training.desk import Desk, finetune_settings
 from worker.training.language.aim import WritingAim
-from worker.training.language.course import VALIDATED, voices_of, writing_pupil
+from worker.training.language.course import writing_pupil
 from worker.training.language.evaluation import Yardstick, tallies
+from worker.training.language.lectures import VALIDATED, voices_of
 from worker.training.language.lessons import WritingLessons
 from worker.training.language.pupil import WritingPupil
 from worker.training.language.samples import spread

@@ -6,7 +6,8 @@ from core.report import Sizes
 from worker.training.desk import Desk, finetune_settings, weight_of
 from worker.training.generation.samples import Prompt
 from worker.training.journey import READ_COST, TRAIN_COST
-from worker.training.language.course import VALIDATED, trainable_count
+from worker.training.language.course import trainable_count
+from worker.training.language.lectures import VALIDATED
 from worker.training.models import Loaded, parameter_count
 from worker.training.phase import steps_of
 from worker.training.students import Student

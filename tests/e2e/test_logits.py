@@ -1,0 +1,68 @@
+"""A language model learns from its teacher's logits through the service, dies in the middle, and teaches the next."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from distill_client import Client
+from distill_client.shapes import GenerationReport
+from tests.e2e.stack import Stack
+from tests.e2e.test_classification import JOB_SECONDS, in_training, sha256_of_student, until
+from tests.worker.training.language.conftest import bpe, chats, counting, llama, saved
+
+TRAINING = {"max_steps": 80, "batch_size": 8, "max_length": 64, "learning_rate": 1e-3, "checkpoint_every_steps": 20}
+
+
+@pytest.fixture(scope="module")
+def asked(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A job on chats, as small as one can be written: its task is decided from the data set's columns."""
+    if "worker" in stack.parts:
+        pytest.skip("what differs between the stacks is tested with classifiers")
+    folder = tmp_path_factory.mktemp("logits")
+    told = counting(50)
+    teacher = saved(folder / "teacher", llama(), bpe([*told["prompt"], *told["completion"]]))
+    (folder / "chats.jsonl").write_text("".join(f'{{"messages": {chat}}}\n' for chat in chats(80)["messages"]))
+    with stack.client() as client:
+        return {
+            "teacher": client.models.upload(teacher, "counts").name,
+            "student": {"from_teacher": {"layers": [0, 2]}},
+            "dataset": client.datasets.upload(folder / "chats.jsonl", "chats").id,
+            "training": TRAINING,
+            "T": 1.0,
+            "alpha": 0.95,
+            "evaluation": {"baseline": False},
+        }
+
+
+def test_killed_in_training_it_gives_the_same_student_that_writes_and_teaches_the_next(
+    stack: Stack, client: Client, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    undisturbed = client.jobs.submit({**asked, "output": {"model": "counts-small"}})
+    disturbed = client.jobs.submit(asked)
+    assert undisturbed.spec["task"] == "text-generation"
+    until(in_training(client, disturbed, step=30), seconds=JOB_SECONDS)
+    child = stack.training_child(disturbed.id)
+    assert child is not None
+    child.send_signal(signal.SIGKILL)
+    first, second = (client.jobs.wait(job.id, JOB_SECONDS) for job in (undisturbed, disturbed))
+    assert (first.status, second.status) == ("succeeded", "succeeded"), second.error
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert sha256_of_student(client, first) == sha256_of_student(client, second)
+    assert isinstance(first.report, GenerationReport)
+    assert (first.report.student_after.kl_to_teacher or 0) < (first.report.student_before.kl_to_teacher or 0)
+
+    client.jobs.download_student(first.id, tmp_path)
+    student, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    turn = [{"role": "user", "content": "Count from one:"}]
+    ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    assert student.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids["input_ids"].shape[1]
+
+    assert client.models.get("counts-small").task == "text-generation"
+    chain = {**asked, "teacher": "counts-small", "student": second.id, "training": {**TRAINING, "max_steps": 4}}
+    third = client.jobs.wait(client.jobs.submit(chain).id, JOB_SECONDS)
+    assert third.status == "succeeded", third.error
+    assert isinstance(third.report, GenerationReport)
+    assert third.report.student_before.kl_to_teacher == pytest.approx(0, abs=1e-4)
