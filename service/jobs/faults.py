@@ -14,6 +14,7 @@ CHECK_HINTS = {
     "missing_column": "Name a column of the data set in dataset.columns; GET /v1/datasets/{id} lists them.",
     "not_text": "Name the column that holds the text in dataset.columns.text.",
     "not_chats": 'Write each chat as [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}].',
+    "all_cut": "Raise training.max_length, or shorten the prompts.",
     "no_completions": 'Fill the column, or let the teacher write: "method": {"type": "sequence"}.',
     "no_answers": "Fill the column, or name another in method.filters.verifier.column.",
     "no_such_teacher": "Let every cell of the column name one of the job's teachers.",

@@ -7,6 +7,7 @@ from core.errors import ChatTemplateUnusable, TokenizersDiffer
 from core.spec import Form
 from core.tables import Model
 from service.jobs.checked import Checked
+from service.jobs.cut_short import cut_faults
 from service.jobs.faults import Part, fault, missing_column, share_faults, split_faults
 from service.jobs.own_texts import own_text_faults
 from service.jobs.teachers_texts import asking_faults, teachers_text_faults, text_warnings
@@ -29,6 +30,7 @@ def writing_faults(checked: Checked, blobs: Blobs) -> Iterator[Fault]:
             yield fault(parts, lacking.code, str(lacking), lacking.hint)
     if checked.spec.method.type != "sequence":
         yield from _tokens(writers, blobs)
+        yield from cut_faults(checked, form, writers[0][2] if writers else None, blobs)
     else:
         yield from asking_faults(checked, blobs)
         checked.warnings += text_warnings(checked, form)

@@ -4,6 +4,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from tests.service.samples import (
     WORDS,
@@ -164,3 +167,31 @@ def test_something_is_held_out_and_something_left(http: httpx.Client, teacher: s
     assert faults(http, teacher=teacher, dataset=nothing) == [("/dataset/test", "nothing_held_out")]
     few = {"id": prompts, "max_examples": 2}
     assert faults(http, teacher=teacher, dataset=few) == [("/dataset", "too_few_examples")]
+
+
+def spelling_writer(http: httpx.Client) -> str:
+    """A model that reads a word as a token."""
+    spelled = Tokenizer(WordLevel(WORDS, unk_token="<|end|>"))
+    spelled.pre_tokenizer = Whitespace()
+    return upload_writer(http, {**writer_files(), "tokenizer.json": spelled.to_str().encode()})
+
+
+def test_prompts_that_all_reach_max_length_are_refused_and_one_that_does_not_is_enough(http: httpx.Client) -> None:
+    teacher = spelling_writer(http)
+    long = [{"prompt": "a " * 40, "completion": "b"} for _ in range(40)]
+    cut, fits = (
+        upload_dataset(http, lines(*long)),
+        upload_dataset(http, lines(*long, {"prompt": "a", "completion": "b"})),
+    )
+    short, roomy = {"training": {"max_length": 40}}, {"training": {"max_length": 41}}
+    assert faults(http, teacher=teacher, dataset=cut, **short) == [("/training/max_length", "all_cut")]
+    assert task(http, teacher=teacher, dataset=cut, **roomy) == "text-generation"
+    assert task(http, teacher=teacher, dataset=fits, **short) == "text-generation"
+
+
+def test_of_very_many_prompts_that_are_cut_a_warning_is_given(http: httpx.Client) -> None:
+    teacher = spelling_writer(http)
+    many = upload_dataset(http, lines(*[{"prompt": "a " * 9, "completion": "b"}] * 1001))
+    answer = asked(http, teacher=teacher, dataset=many, training={"max_length": 8})
+    assert answer.status_code == 200
+    assert "The first 1,000 prompts alone have 8 tokens or more" in answer.json()["warnings"][0]
