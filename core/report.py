@@ -15,11 +15,13 @@ class Quality(Part):
     accuracy: float | None
     """None, like macro_f1 and ce_loss, where the data set has no labels at all."""
     macro_f1: float | None
+    errors: int | None = None
+    """How many labelled examples it gets wrong. Reports of earlier versions do not count them."""
     ce_loss: float | None
     """Mean cross-entropy with the labels, in nats."""
-    agreement: float
-    """Share of examples where this model's first choice is the teacher's."""
-    kl_to_teacher: float
+    agreement: float | None
+    """Share of examples where this model's first choice is the teacher's; None, like the KL, where there is none."""
+    kl_to_teacher: float | None
     """Mean KL(teacher || model) at temperature 1, in nats."""
     parameters: int
     bytes: int
@@ -41,6 +43,8 @@ class Gain(Part):
 
     accuracy: float
     accuracy_interval: Interval
+    fewer_errors: float | None = None
+    """Share of the baseline's errors that the student does not make; below 0 where it makes more. None without any."""
     macro_f1: float
     agreement: float
     kl_to_teacher: float
@@ -67,7 +71,7 @@ class Examples(Part):
     validation: int
     test: int
     truncated: int
-    """How many training texts the student reads cut at max_length."""
+    """How many training texts the student reads cut at max_length; 0 for images."""
 
 
 class ClassResult(Part):
@@ -88,12 +92,13 @@ class StudentFacts(Part):
 
 
 class ClassificationReport(Part):
-    task: Literal["text-classification"]
+    task: Literal["text-classification", "image-classification"]
     held_out: Literal["test", "validation"]
     examples: Examples
     labels: list[str]
     student: StudentFacts
-    teacher: Quality
+    teacher: Quality | None
+    """None where the student learned from labels alone."""
     teachers: dict[str, Quality]
     """Each member of an ensemble; empty for a single teacher."""
     student_before: Quality
@@ -101,9 +106,9 @@ class ClassificationReport(Part):
     baseline: Quality | None
     gain: Gain | None
     classes: list[ClassResult]
-    compression: float
+    compression: float | None
     """Teacher parameters over student parameters."""
-    speedup: float
+    speedup: float | None
     """Teacher latency over student latency."""
     cost: Cost
     verdict: str

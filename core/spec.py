@@ -13,11 +13,14 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
     Tag,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from core.architectures import MlpSpec
 from core.endpoints import EndpointSpec, EndpointTeacher
 from core.methods import (
     Count,
@@ -75,25 +78,30 @@ def _as_list(written: Any) -> Any:
     return written if isinstance(written, (list, tuple)) else [written]
 
 
+def _nobody_or(written: Any, handler: ValidatorFunctionWrapHandler) -> tuple[TeacherSpec | EndpointTeacher, ...]:
+    """Null is nobody; an empty list is a slip, and refused."""
+    return () if written is None else handler(_as_list(written))
+
+
 def _one_or_many(
     teachers: tuple[TeacherSpec | EndpointTeacher, ...],
-) -> TeacherSpec | EndpointTeacher | tuple[TeacherSpec | EndpointTeacher, ...]:
-    return teachers[0] if len(teachers) == 1 else teachers
+) -> TeacherSpec | EndpointTeacher | tuple[TeacherSpec | EndpointTeacher, ...] | None:
+    return (teachers[0] if len(teachers) == 1 else teachers) or None
 
 
 class _OneOrMany:
-    """In JSON a single teacher is written without the list around it."""
+    """In JSON a single teacher is written without the list around it, and none as null."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         many = handler(schema)
-        return {"anyOf": [many["items"], many]} if "items" in many else many
+        return {"anyOf": [many["items"], many, {"type": "null"}]} if "items" in many else many
 
 
 Teachers = Annotated[
     tuple[Teacher, ...],
     Field(max_length=8),
     NotEmpty(),
-    BeforeValidator(_as_list),
+    WrapValidator(_nobody_or),
     PlainSerializer(_one_or_many, when_used="json"),
     _OneOrMany(),
 ]
@@ -105,12 +113,13 @@ Form = Literal["messages", "prompt", "text"]
 class ColumnsSpec(Frozen):
     """The names of the columns in the data set. `split` names a column that says train, validation or test.
 
-    Classifiers read `text`, `text_pair` and `label`. Language models read the first of these that is there: `messages`
-    (chats: lists of {role, content}), `prompt` with `completion`, or `text`.
+    Classifiers read `text` and `text_pair`, or `image`, and `label`. Language models read the first of these that is
+    there: `messages` (chats: lists of {role, content}), `prompt` with `completion`, or `text`.
     """
 
     text: ShortText = "text"
     text_pair: ShortText | None = None
+    image: ShortText = "image"
     label: ShortText = "label"
     prompt: ShortText = "prompt"
     completion: ShortText = "completion"
@@ -150,6 +159,14 @@ class EarlyStoppingSpec(Frozen):
     min_delta: NotNegative = 0.0
 
 
+class AugmentSpec(Frozen):
+    """Images that are learned from differ a little at every step. The teacher looks at the same changed image."""
+
+    jitter_pixels: Annotated[Count, Field(le=16)] = Field(
+        description="The most pixels by which an image is shifted in each direction; what is left empty is 0."
+    )
+
+
 class TrainingSpec(Frozen):
     epochs: Annotated[Positive, Field(le=10_000)] = 3.0
     max_steps: Annotated[Count, Field(le=100_000_000)] | None = None
@@ -162,6 +179,7 @@ class TrainingSpec(Frozen):
     max_grad_norm: Positive | None = 1.0
     max_length: Annotated[Count, Field(ge=4, le=1_000_000)] = 256
     train_on_prompt: Flag = Field(False, description="Language models: prompts count in the loss like completions.")
+    augment: AugmentSpec | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
     evaluate_every_steps: Count | None = None
@@ -210,12 +228,6 @@ LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-
 Task = Literal["text-classification", "text-generation", "image-classification"]
 
 
-def _built_task(task: Any) -> Any:
-    if task == "image-classification":
-        raise not_available(f"task {task}", "Use task text-classification or text-generation.")
-    return task
-
-
 def _built_method(written: Any) -> Any:
     kind = written.get("type", "logits") if isinstance(written, dict) else None
     if kind == "logits" and written.get("alignment") is not None:
@@ -232,10 +244,8 @@ class JobSpec(Frozen):
     """A distillation job. `teacher`, `student` and `dataset` are required; all else has a default."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    task: Annotated[Task | None, BeforeValidator(_built_task)] = Field(
-        None, description="Decided from the data set when absent."
-    )
-    teacher: Teachers
+    task: Task | None = Field(None, description="Decided from the data set when absent.")
+    teacher: Teachers = Field(description="Null where alpha is 0: then the student learns from labels alone.")
     student: StudentSpec
     dataset: DatasetSpec
     T: Annotated[Positive, Field(le=1000)] = Field(2.0, description="Divides both models' logits and nothing else.")
@@ -247,6 +257,23 @@ class JobSpec(Frozen):
     resources: ResourcesSpec = ResourcesSpec()
     notify: Annotated[tuple[Any, ...], AfterValidator(_no_webhooks_yet)] = ()
     labels: Annotated[dict[LabelKey, LabelText], Field(max_length=32)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _needs_no_absent_teacher(self) -> Self:
+        wanted = {
+            "alpha above 0": self.alpha > 0,
+            "student.from_teacher": self.student.from_teacher is not None,
+            "method.hidden": self.method.type == "logits" and self.method.hidden is not None,
+            f"method {self.method.type}": self.method.type != "logits",
+        }
+        if not self.teacher and any(wanted.values()):
+            what = next(what for what, is_wanted in wanted.items() if is_wanted)
+            raise PydanticCustomError(
+                "teacher_missing",
+                "there is no teacher, but {what} asks for one",
+                {"what": what, "place": "teacher"},
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Self:
@@ -275,19 +302,35 @@ class JobSpec(Frozen):
         hidden = self.method.type == "logits" and self.method.hidden is not None
         top_k = self.method.type == "logits" and self.method.top_k is not None
         if self.task == "text-generation":
+            if not self.teacher:
+                yield ("teacher",), "a language model learns from a teacher"
             if self.student.trainable == "head":
                 yield ("student", "trainable"), "a language model's head is often its embedding; name patterns instead"
             if hidden:
-                yield ("method", "hidden"), "hidden states are matched for classifiers alone"
+                yield ("method", "hidden"), "hidden states are matched for text classifiers alone"
             if self.dataset.columns.text_pair is not None:
                 yield ("dataset", "columns", "text_pair"), "a language model reads prompt and completion instead"
-        if self.task == "text-classification":
+        if self.task in ("text-classification", "image-classification"):
             if self.method.type != "logits":
                 yield ("method", "type"), "a classifier learns from logits"
             if top_k:
                 yield ("method", "top_k"), "a classifier's logits are few: all of them are kept"
             if self.training.train_on_prompt:
                 yield ("training", "train_on_prompt"), "a classifier reads no prompt"
+        if self.task == "image-classification":
+            if hidden:
+                yield ("method", "hidden"), "hidden states are matched for text classifiers alone"
+            if self.training.max_length != TrainingSpec.model_fields["max_length"].default:
+                yield ("training", "max_length"), "an image has no tokens to cut"
+            if self.dataset.columns.text_pair is not None:
+                yield ("dataset", "columns", "text_pair"), "an image classifier reads no text"
+        elif self.task is not None:
+            if self.training.augment is not None:
+                yield ("training", "augment"), "images alone are jittered"
+            if isinstance(self.student.config, MlpSpec):
+                yield ("student", "config", "architecture"), "an mlp reads images alone"
+            if not self.teacher and self.student.config is not None:
+                yield ("student", "config"), "a config takes the first teacher's tokenizer, and there is no teacher"
 
     @property
     def endpoint(self) -> EndpointSpec | None:
@@ -322,6 +365,8 @@ class JobSpec(Frozen):
         """The loss in words, echoed by the API (Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2)."""
         if self.method.type == "sequence":
             return "CE(teacher's text)"
+        if not self.teacher:
+            return "CE(label, student)"
         kl = {
             "forward_kl": "KL(teacher||student)",
             "reverse_kl": "KL(student||teacher)",

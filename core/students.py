@@ -5,10 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from core.architectures import ConfigSpec
 from core.methods import Count, Frozen, Layer, NotEmpty, NotNegative, Positive, ShortText
 from core.references import ModelReference, Nameable
-
-Scalar = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | bool | str | None
 
 
 class FromTeacherSpec(Frozen):
@@ -26,47 +25,6 @@ class LoraSpec(Frozen):
     target_modules: Annotated[tuple[ShortText, ...], Field(max_length=64), NotEmpty()] | None = None
 
 
-ConfigKey = Literal[
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "embedding_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "intermediate_size",
-    "max_position_embeddings",
-    "hidden_act",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "layer_norm_eps",
-    "rms_norm_eps",
-    "rope_theta",
-    "type_vocab_size",
-    "initializer_range",
-    "tie_word_embeddings",
-    "dim",
-    "n_layers",
-    "n_heads",
-    "hidden_dim",
-    "dropout",
-    "attention_dropout",
-    "seq_classif_dropout",
-    "sinusoidal_pos_embds",
-    "n_embd",
-    "n_layer",
-    "n_head",
-    "n_inner",
-    "n_positions",
-    "activation_function",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attn_pdrop",
-]
-
-
 class StudentSpec(Nameable):
     """Where the student's first weights come from: exactly one of `model`, `from_teacher`, `config`."""
 
@@ -75,8 +33,10 @@ class StudentSpec(Nameable):
     model: ModelReference | None = None
     revision: ShortText | None = None
     from_teacher: FromTeacherSpec | None = None
-    config: dict[ConfigKey, Scalar] | None = Field(
-        None, description="A transformers config for random weights; the first teacher's tokenizer is used."
+    config: ConfigSpec | None = Field(
+        None,
+        description="Random weights: keys of a transformers config, read with the first teacher's tokenizer (images: "
+        'resized to its image_size); or {"architecture": "mlp", "hidden": […]} on raw pixels.',
     )
     trainable: Literal["all", "head"] | Annotated[tuple[ShortText, ...], Field(max_length=64), NotEmpty()] = "all"
     lora: LoraSpec | None = None
@@ -85,6 +45,6 @@ class StudentSpec(Nameable):
     def _one_source(self) -> Self:
         if sum(source is not None for source in (self.model, self.from_teacher, self.config)) != 1:
             raise PydanticCustomError("student_source", "a student names exactly one of model, from_teacher, config")
-        if self.config is not None and not isinstance(self.config.get("model_type"), str):
+        if isinstance(self.config, dict) and not isinstance(self.config.get("model_type"), str):
             raise PydanticCustomError("student_source", "config needs a model_type, such as 'bert'")
         return self

@@ -199,7 +199,8 @@ class Model(Row):
     """`uploaded` or `distilled`."""
     job_id: Mapped[str | None]
     task: Mapped[str | None]
-    """`text-classification`, `text-generation`, or NULL for a bare encoder."""
+    """`text-classification`, `text-generation`, `image-classification` (a bare body of images has no labels), or NULL
+    for a bare encoder."""
     architecture: Mapped[str]
     labels: Mapped[list[Any] | None]
     """The class names in the head's order."""

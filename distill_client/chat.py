@@ -6,8 +6,9 @@ from typing import Any
 
 import httpx
 
+from distill_client.answers import ChatAnswer
 from distill_client.errors import ApiError, ServerUnreachable
-from distill_client.shapes import ChatAnswer, Json
+from distill_client.shapes import Json
 from distill_client.stream import frames
 from distill_client.transport import Transport, json_of, reason_of
 

@@ -14,7 +14,10 @@ class Datasets:
         self.transport = transport
 
     def upload(self, path: Path, name: str | None = None, on_progress: OnProgress | None = None) -> Dataset:
-        """Upload JSONL, JSON, CSV, TSV or Parquet, plain or gzip/zstd. Raises ApiError with the first ten faults."""
+        """Upload JSONL, JSON, CSV, TSV or Parquet, plain or gzip/zstd, or a zip of images.
+
+        Raises ApiError with the first ten faults.
+        """
         with path.open("rb") as file:
             answer = upload(self.transport, "/v1/datasets", file, path.name, name, on_progress)
         return Dataset.model_validate(json_of(answer))

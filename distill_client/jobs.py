@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx
 
+from distill_client.answers import Comparison
 from distill_client.download import Download, below
 from distill_client.errors import ClientError
 from distill_client.pages import walk
-from distill_client.shapes import Artifact, Checkpoint, Comparison, Event, Job, Json, Resolved
+from distill_client.shapes import Artifact, Checkpoint, Event, Job, Json, Resolved
 from distill_client.stream import EventStream
 from distill_client.transport import Transport, json_of
 from distill_client.upload import OnProgress

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from distill_client.answers import Classification
 from distill_client.chat import ANSWER_SECONDS
 from distill_client.pages import walk
-from distill_client.shapes import Classification, Model
+from distill_client.shapes import Model
 from distill_client.transport import Transport, json_of
 from distill_client.upload import OnProgress, packed, upload
 

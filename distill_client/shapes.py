@@ -49,6 +49,7 @@ class Quality(Shape):
     """One model on the held-out examples: shares in 0..1, KL in nats, latency in milliseconds."""
 
     accuracy: float | None = None
+    errors: int | None = None
     macro_f1: float | None = None
     ce_loss: float | None = None
     agreement: float | None = None
@@ -67,6 +68,7 @@ class Interval(Shape):
 class Gain(Shape):
     accuracy: float
     accuracy_interval: Interval | None = None
+    fewer_errors: float | None = None
     macro_f1: float | None = None
     agreement: float | None = None
     kl_to_teacher: float | None = None
@@ -75,7 +77,7 @@ class Gain(Shape):
 class Report(Shape):
     """What a classifier's job is worth."""
 
-    teacher: Quality
+    teacher: Quality | None = None
     student_before: Quality
     student_after: Quality
     baseline: Quality | None = None
@@ -346,55 +348,3 @@ class Secret(Shape):
     name: str
     created_at: datetime | None = None
     updated_at: datetime | None = None
-
-
-class ChatMessage(Shape):
-    role: str
-    content: str
-
-
-class ChatChoice(Shape):
-    index: int
-    message: ChatMessage
-    finish_reason: str
-
-
-class ChatAnswer(Shape):
-    """OpenAI's chat completion."""
-
-    id: str
-    model: str
-    choices: list[ChatChoice]
-    usage: dict[str, int] = {}
-
-    @property
-    def text(self) -> str:
-        """The first choice's."""
-        return self.choices[0].message.content
-
-
-class Classification(Shape):
-    index: int
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    truncated: bool = False
-
-
-class ComparedSide(Shape):
-    """One model of a comparison; `omitted` says why it has no answers."""
-
-    role: str
-    model: str | None = None
-    omitted: str | None = None
-    tokens_per_second: float | None = None
-    examples_per_second: float | None = None
-    agreement: float | None = None
-    answers: list[Json] = []
-
-
-class Comparison(Shape):
-    job_id: str
-    task: str
-    prompts: list[Any]
-    sides: list[ComparedSide]

@@ -37,9 +37,12 @@ OWN_CODES = frozenset(
         "wrong_for_method",
         "logprobs_missing",
         "nothing_asked",
+        "teacher_missing",
     }
 )
-OF_THE_WHOLE = frozenset({"wrong_for_task", "wrong_for_method", "black_box_teacher", "invalid_grid", "too_many_points"})
+OF_THE_WHOLE = frozenset(
+    {"wrong_for_task", "wrong_for_method", "black_box_teacher", "teacher_missing", "invalid_grid", "too_many_points"}
+)
 """Found when the whole spec is looked at; they bring the place along, if there is one."""
 HINTS = {
     "unknown_field": "Remove it, or correct its spelling; GET /docs shows every field.",
@@ -69,6 +72,7 @@ HINTS = {
     "nothing_asked": "Raise max_tokens, or set echo: true to look at the prompt.",
     "wrong_for_task": "Leave it out, or name another task.",
     "wrong_for_method": "Change it, or choose another method.type.",
+    "teacher_missing": "Name a teacher, or set alpha to 0 and give the student a source of its own.",
 }
 
 

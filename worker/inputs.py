@@ -17,7 +17,7 @@ from core.settings import Settings
 from core.spec import JobSpec
 from worker import hub
 
-VERSIONS = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "distillation-service")
+VERSIONS = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "pillow", "distillation-service")
 
 
 class Gathered:

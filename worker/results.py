@@ -91,7 +91,7 @@ class Results:
             job_id=self.job.id,
             task=report.task,
             architecture=facts.architecture,
-            labels=report.labels if report.task == "text-classification" else None,
+            labels=None if report.task == "text-generation" else report.labels,
             layers=facts.layers,
             parameters=report.student_after.parameters,
             embedding_parameters=facts.embedding_parameters,

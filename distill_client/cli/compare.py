@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from distill_client.answers import ComparedSide, Comparison
 from distill_client.cli import formats
 from distill_client.cli.app import JobId, JsonFlag, app, connect
 from distill_client.cli.output import joined, styled, table, write, write_json, write_table
-from distill_client.shapes import ComparedSide, Comparison, Json
+from distill_client.shapes import Json
 
 NAMES = {"teacher": "teacher", "student_before": "student before", "student_after": "student after"}
 

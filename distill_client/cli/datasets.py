@@ -21,7 +21,9 @@ DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The data set'
 @datasets.command()
 def upload(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL, JSON, CSV, TSV or Parquet.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="JSONL, JSON, CSV, TSV, Parquet, or a zip of images.")
+    ],
     name: Annotated[str | None, typer.Option(help="A name; without it the file's.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -62,7 +64,7 @@ def show(ctx: typer.Context, dataset_id: DatasetId, as_json: JsonFlag = False) -
     write(styled(f"{dataset.id}  {dataset.name}  {dataset.examples:,} examples  {formats.size(dataset.bytes)}"))
     made = table("COLUMN", "TYPE", "EMPTY", "VALUES", right=("EMPTY",))
     for column in dataset.columns:
-        values = _values_line(column.get("values"))
+        values = _values_line(column.get("values")) or _images_line(column.get("images"))
         made.add_row(styled(str(column.get("name"))), str(column.get("type")), f"{column.get('nulls', 0):,}", values)
     write_table(made)
 
@@ -88,7 +90,7 @@ def examples(
         if as_json:
             write_json(example)
         else:
-            write(styled("  ".join(f"{column}={value!r}" for column, value in example.items())))
+            write(styled("  ".join(f"{column}={_cell(value)}" for column, value in example.items())))
 
 
 def _show_readings(found: Sequence[Reading], *, as_json: bool) -> None:
@@ -114,6 +116,20 @@ def delete(ctx: typer.Context, dataset_id: DatasetId, as_json: JsonFlag = False)
 
 def _column_names(dataset: Dataset) -> str:
     return ", ".join(str(column.get("name")) for column in dataset.columns)
+
+
+def _cell(value: Any) -> str:
+    """A value as a line can show it: of an image, what it is."""
+    if isinstance(value, dict) and "base64" in value and "media_type" in value:
+        return f"<{value['media_type']}, {value['width']} x {value['height']}>"
+    return repr(value)
+
+
+def _images_line(images: Any) -> str:
+    if not isinstance(images, dict):
+        return ""
+    sizes = [str(low) if low == high else f"{low} to {high}" for low, high in (images["widths"], images["heights"])]
+    return f"{' x '.join(sizes)} pixels, {'grey' if images['channels'] == 1 else 'in colour'}"
 
 
 def _values_line(values: Any) -> str:

@@ -91,7 +91,7 @@ def _spec_line(job: Job) -> str:
     names = " + ".join(str(one.get("model")) for one in named if isinstance(one, dict))
     dataset = job.spec.get("dataset")
     return (
-        f"{names or formats.ABSENT} on {dataset.get('id') if isinstance(dataset, dict) else dataset}, "
+        f"{names or 'labels alone'} on {dataset.get('id') if isinstance(dataset, dict) else dataset}, "
         f"T {job.spec.get('T')}, alpha {job.spec.get('alpha')}"
     )
 

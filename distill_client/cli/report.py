@@ -27,6 +27,7 @@ from distill_client.shapes import (
 QualityT = TypeVar("QualityT", Quality, WritingQuality)
 ROWS: tuple[tuple[str, Callable[[Quality], str]], ...] = (
     ("accuracy", lambda one: formats.percent(one.accuracy)),
+    ("wrong", lambda one: formats.number(one.errors, 0)),
     ("macro F1", lambda one: formats.number(one.macro_f1)),
     ("agreement with teacher", lambda one: formats.percent(one.agreement)),
     ("KL to teacher, nats", lambda one: formats.number(one.kl_to_teacher)),

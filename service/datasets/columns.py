@@ -4,15 +4,16 @@ import json
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from core.chats import messages_of
 from service.datasets.faults import fault
+from service.datasets.pictures import Picture
 from service.datasets.records import Record, Value
 from service.problems import Fault
 
-Kind = Literal["string", "integer", "number", "boolean", "json"]
+Kind = Literal["string", "integer", "number", "boolean", "json", "image"]
 MAX_VALUE_LENGTH = 200
 MAX_VALUES_IN_ALL = 20_000
 INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
@@ -23,6 +24,22 @@ WORDS = {"true": True, "false": False}
 
 
 @dataclass
+class Frame:
+    """Between which sizes the images of a column lie, in pixels, and whether all of them are grey."""
+
+    widths: tuple[int, int]
+    heights: tuple[int, int]
+    channels: int
+
+    @classmethod
+    def around(cls, picture: Picture, before: "Frame | None") -> "Frame":
+        widths = (*(before.widths if before else ()), picture.width)
+        heights = (*(before.heights if before else ()), picture.height)
+        channels = max(before.channels if before else 1, picture.channels)
+        return cls((min(widths), max(widths)), (min(heights), max(heights)), channels)
+
+
+@dataclass
 class Column:
     name: str
     first_line: int
@@ -30,6 +47,7 @@ class Column:
     count: int = 0
     characters: int = 0
     values: Counter[Any] | None = field(default_factory=Counter)
+    frame: Frame | None = None
     not_chats: dict[str, Any] | None = None
     """`{"line", "why"}` of the first value that is no chat."""
 
@@ -39,6 +57,9 @@ class Column:
         self.count += 1
         if isinstance(value, str):
             self.characters += len(value)
+        if isinstance(value, Picture):
+            self.frame = Frame.around(value, self.frame)
+            self.values = None
         if self.values is None:
             return
         if kind == "json" or (isinstance(value, str) and len(value) > MAX_VALUE_LENGTH):
@@ -59,10 +80,12 @@ class Column:
     def fits(self, kind: Kind) -> bool:
         return self.kind is None or self.kind == kind or {self.kind, kind} == {"integer", "number"}
 
-    def convert(self, value: Value) -> Value:
+    def convert(self, value: Value) -> Value | bytes:
         """The value as the column's type."""
         if value is None or self.kind == "string":
             return value
+        if isinstance(value, Picture):
+            return value.content
         if self.kind == "json":
             return json.dumps(value, ensure_ascii=False)
         if self.kind == "number":
@@ -80,6 +103,7 @@ class Column:
             "values": self._named_values(),
             "mean_characters": round(mean, 1) if mean is not None else None,
             "not_chats": self.not_chats,
+            "images": asdict(self.frame) if self.frame is not None else None,
         }
 
     def _named_values(self) -> dict[str, int] | None:
@@ -161,7 +185,7 @@ class Profile:
 def kind_of(value: Value) -> Kind:
     if isinstance(value, bool):
         return "boolean"
-    kinds: dict[type, Kind] = {int: "integer", float: "number", str: "string"}
+    kinds: dict[type, Kind] = {int: "integer", float: "number", str: "string", Picture: "image"}
     return kinds.get(type(value), "json")
 
 

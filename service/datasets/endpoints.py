@@ -16,6 +16,7 @@ from core.tables import Dataset
 from service.artifacts.endpoints import FILE, AnyResponse
 from service.blob_file import BlobFile
 from service.datasets.ingest import ingest
+from service.datasets.pictures import shown_image
 from service.datasets.preview import Preview
 from service.datasets.schemas import DatasetOut, DatasetUpload, ExamplesOut, dataset_out
 from service.deps import (
@@ -158,7 +159,10 @@ def _rows(file: BlobFile, row: Dataset, offset: int, limit: int) -> list[dict[st
             offset = max(0, offset - count)
             if len(found) >= limit:
                 break
+    images = [column["name"] for column in row.columns if column["type"] == "image"]
     for example in found:
         for name in as_json:
             example[name] = json.loads(example[name]) if example[name] is not None else None
+        for name in images:
+            example[name] = shown_image(example[name]) if example[name] is not None else None
     return found

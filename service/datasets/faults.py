@@ -7,8 +7,8 @@ POINTER = "/file"
 
 DATASET_HINTS = {
     "empty": "Upload at least one example.",
-    "unknown_format": "Upload JSONL, JSON, CSV, TSV or Parquet, plain or packed with gzip or zstd.",
-    "broken_archive": "Pack the file again with gzip or zstd.",
+    "unknown_format": "Upload JSONL, JSON, CSV, TSV or Parquet, plain or packed with gzip or zstd; images in a zip.",
+    "broken_archive": "Pack the file again with gzip or zstd; images with zip, stored or deflated, without a password.",
     "too_large_expanded": "Split the data set; the operator sets DISTILL_MAX_DATASET_EXPANDED_BYTES.",
     "line_too_long": "Shorten or split the example; the operator sets DISTILL_MAX_LINE_BYTES.",
     "utf16": "Save the file as UTF-8.",
@@ -29,7 +29,14 @@ DATASET_HINTS = {
     "nameless_column": "Give each column a name in the first line, of at most 200 characters.",
     "too_many_columns": "Keep at most 1000 columns.",
     "broken_parquet": "Write the file again; pandas.read_parquet must read it.",
-    "unsupported_type": "Turn the column into text, numbers, booleans, lists or structs.",
+    "unsupported_type": "Turn the column into text, numbers, booleans, lists, structs or the bytes of images.",
+    "not_an_image": "Save it as PNG, JPEG, WebP, BMP or PPM, or leave it out; tables are uploaded without a zip.",
+    "broken_image": "Save the image again, or leave it out.",
+    "image_too_large": "Scale it down: at most 16777216 pixels, and as a file at most DISTILL_MAX_LINE_BYTES.",
+    "unsupported_image": "Save it as one still image with 8 bits per channel.",
+    "too_many_members": "Pack at most 200000 images, or upload them as Parquet.",
+    "broken_idx": "Pack the files again as they were published: unsigned bytes, two dimensions per image.",
+    "unpaired_idx": "Pack images and labels side by side, as train-images-idx3-ubyte and train-labels-idx1-ubyte.",
 }
 
 

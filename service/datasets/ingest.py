@@ -17,7 +17,10 @@ from service.datasets.csv_records import csv_records
 from service.datasets.faults import Refused, fault, refused
 from service.datasets.json_records import is_document, json_document, json_lines
 from service.datasets.parquet_records import MAGIC, parquet_records
-from service.datasets.records import Enough, Findings, Record, Records
+from service.datasets.pictures import MAX_DECODED_OVER_EXPANDED, Picture, Pictures
+from service.datasets.records import Enough, Findings, Record, Records, Value
+from service.datasets.zip_records import MAGIC as ZIP_MAGIC
+from service.datasets.zip_records import zip_records
 from service.errors import InvalidUpload
 
 ARROW: dict[Kind, pa.DataType] = {
@@ -26,12 +29,14 @@ ARROW: dict[Kind, pa.DataType] = {
     "number": pa.float64(),
     "boolean": pa.bool_(),
     "json": pa.string(),
+    "image": pa.binary(),
 }
 MEDIA_TYPES = {
     "jsonl": "application/jsonl",
     "json": "application/json",
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",
+    "zip": "application/zip",
 }
 BATCH_EXAMPLES = 2000
 BATCH_CHARACTERS = 16 << 20
@@ -71,7 +76,7 @@ def ingest(content: Path, target: Path, filename: str, settings: Settings) -> In
     if findings.faults:
         raise InvalidUpload(findings.faults)
     columns = profile.finish()
-    _write(source.records(Findings()), profile, target)
+    _write(source.records(Findings(is_repeated=True)), profile, target)
     return Ingested(profile.examples, columns, MEDIA_TYPES[source.format])
 
 
@@ -82,7 +87,11 @@ def _recognise(content: Path, folder: Path, filename: str, settings: Settings) -
         head = file.peek(PEEK_BYTES)[:PEEK_BYTES]
     if head.startswith(MAGIC):
         path = _plain_file(content, folder, limit)
-        return _Source("parquet", lambda _: parquet_records(path, limit))
+        return _Source(
+            "parquet", lambda findings: parquet_records(path, limit, findings, _pictures(settings, findings))
+        )
+    if head.startswith(ZIP_MAGIC):
+        return _Source("zip", lambda findings: zip_records(content, limit, findings, _pictures(settings, findings)))
     refuse_utf16(head)
     if is_document(head):
         return _Source("json", partial(_read, content, limit, json_document, longest))
@@ -93,6 +102,11 @@ def _recognise(content: Path, folder: Path, filename: str, settings: Settings) -
     if start and b"\0" in head and not names.endswith((".csv", ".tsv", ".txt")):
         raise refused("unknown_format", "this is no text")
     return _Source("csv", partial(_read, content, limit, csv_records, longest))
+
+
+def _pictures(settings: Settings, findings: Findings) -> Pictures:
+    most = MAX_DECODED_OVER_EXPANDED * settings.max_dataset_expanded_bytes
+    return Pictures(settings.max_line_bytes, most, findings.is_repeated)
 
 
 Reader = Callable[[io.BufferedReader, int, Findings], Records]
@@ -126,12 +140,19 @@ def _write(records: Records, profile: Profile, target: Path) -> None:
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
+def _length(value: Value) -> int:
+    """How much of a batch a value takes: characters, or an image's bytes."""
+    if isinstance(value, Picture):
+        return len(value.content)
+    return len(value) if isinstance(value, str) else 0
+
+
 def _batches(records: Records) -> Iterator[list[Record]]:
     batch: list[Record] = []
     characters = 0
     for _, record in records:
         batch.append(record)
-        characters += sum(len(value) for value in record.values() if isinstance(value, str))
+        characters += sum(_length(value) for value in record.values())
         if len(batch) >= BATCH_EXAMPLES or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

@@ -11,18 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.datasets.csv_records import MAX_COLUMNS, MAX_NAME
-from service.datasets.faults import refused
-from service.datasets.records import Records, Value
+from service.datasets.faults import fault, refused
+from service.datasets.pictures import NotAPicture, Picture, Pictures
+from service.datasets.records import Findings, Record, Records, Value
 
 MAGIC = b"PAR1"
 # Few at once: a dictionary can hide a long text behind each of many small numbers.
 BATCH_ROWS = 128
 
 
-def parquet_records(path: Path, max_bytes: int) -> Records:
+def parquet_records(path: Path, max_bytes: int, findings: Findings, pictures: Pictures) -> Records:
     """Yield (number of the example from 1, record). Raises Refused."""
     with _in_words(), pq.ParquetFile(path) as file:
         _check(file, max_bytes)
+        images = {field.name for field in file.schema_arrow if _holds_images(field.type)}
         number, unpacked_bytes = 0, 0
         for batch in file.iter_batches(BATCH_ROWS):
             unpacked_bytes += batch.nbytes
@@ -30,7 +32,10 @@ def parquet_records(path: Path, max_bytes: int) -> Records:
                 raise refused("too_large_expanded", f"unpacked it has more than {max_bytes} bytes")
             for row in batch.to_pylist():
                 number += 1
-                yield number, {name: _plain(value) for name, value in row.items()}
+                record: Record = {name: _plain(value) for name, value in row.items() if name not in images}
+                for name in images:
+                    record[name] = _picture(row[name], pictures, findings, number, name)
+                yield number, {name: record[name] for name in row}
 
 
 def _check(file: pq.ParquetFile, max_bytes: int) -> None:
@@ -45,7 +50,7 @@ def _check(file: pq.ParquetFile, max_bytes: int) -> None:
     for field in schema:
         if not field.name or len(field.name) > MAX_NAME:
             raise refused("nameless_column", "a column has no usable name")
-        if not _is_supported(field.type):
+        if not _is_supported(field.type) and not _holds_images(field.type):
             raise refused("unsupported_type", f"column '{field.name}' holds {field.type}", column=field.name)
 
 
@@ -69,6 +74,25 @@ def _is_supported(kind: pa.DataType) -> bool:
         "timestamp",
     )
     return any(getattr(pa.types, f"is_{check}")(kind) for check in checks)
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    """Bytes alone, or beside a path, as the datasets library writes images."""
+    if pa.types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and kind.num_fields <= 2 and _holds_images(kind.field(place).type)
+    return any(getattr(pa.types, f"is_{check}")(kind) for check in ("binary", "large_binary", "binary_view"))
+
+
+def _picture(value: Any, pictures: Pictures, findings: Findings, number: int, name: str) -> Picture | None:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if content is None:
+        return None
+    try:
+        return pictures.take(content)
+    except NotAPicture as wrong:
+        findings.tell(fault(wrong.code, wrong.detail, line=number, column=name))
+        return None
 
 
 def _plain(value: Any) -> Value:

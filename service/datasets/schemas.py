@@ -14,8 +14,17 @@ from service.datasets.reading import ReadingOut
 class DatasetUpload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    file: UploadFile = Field(description="JSONL, JSON, CSV, TSV or Parquet, plain or packed with gzip or zstd.")
+    file: UploadFile = Field(
+        description="JSONL, JSON, CSV, TSV or Parquet, plain or packed with gzip or zstd; or a zip of images in "
+        "folders named for their labels, or of IDX files."
+    )
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+class FrameOut(BaseModel):
+    widths: tuple[int, int] = Field(description="The smallest and the largest, in pixels.")
+    heights: tuple[int, int]
+    channels: int = Field(description="1 where all images are grey, else 3.")
 
 
 class ColumnOut(BaseModel):
@@ -24,6 +33,7 @@ class ColumnOut(BaseModel):
     nulls: int
     values: dict[str, int] | None = Field(description="How often each value stands there; null where there are many.")
     mean_characters: float | None
+    images: FrameOut | None = Field(None, description="What a column of images has in common.")
 
 
 class DatasetOut(BaseModel):

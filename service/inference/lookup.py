@@ -18,6 +18,8 @@ SERVING_HINTS = {
     "too_many_tokens": "The operator sets DISTILL_SERVING_MAX_TOKENS.",
     "too_many_texts": "Ask for fewer at once.",
 }
+LOOKS = "looks at images, and texts alone are asked about here"
+DOWNLOAD = "Download it: its model card shows how it is asked."
 
 
 def is_classifier(model: Model) -> bool:
@@ -29,9 +31,15 @@ def is_language_model(model: Model) -> bool:
     return (model.task or task_of(model.architecture)) == "text-generation"
 
 
+def sees_images(model: Model) -> bool:
+    return model.task == "image-classification"
+
+
 def writer_of(models: Models, reference: str, settings: Settings) -> ServedModel:
     """Return a language model of this owner's. Raises ModelNotFound, InvalidRequest."""
     model = models.get(reference)
+    if sees_images(model):
+        raise refused("/model", "not_a_language_model", f"model '{reference}' {LOOKS}", DOWNLOAD)
     if is_classifier(model):
         detail = f"model '{reference}' is a classifier: it writes nothing"
         raise refused("/model", "not_a_language_model", detail, f"Ask it at POST /v1/models/{model.name}/classify.")
@@ -41,6 +49,8 @@ def writer_of(models: Models, reference: str, settings: Settings) -> ServedModel
 def classifier_of(models: Models, reference: str, settings: Settings) -> ServedModel:
     """Return a classifier of this owner's. Raises ModelNotFound, InvalidRequest."""
     model = models.get(reference)
+    if sees_images(model):
+        raise refused("/path/name", "not_a_classifier", f"model '{reference}' {LOOKS}", DOWNLOAD)
     if not is_classifier(model) or not model.labels or len(model.labels) < 2:
         what = "a language model" if is_language_model(model) else "without classes to choose from"
         hint = None if is_language_model(model) else "Distil it, or fine-tune it as a teacher: then it has a head."

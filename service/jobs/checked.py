@@ -28,6 +28,13 @@ class Checked:
         """The data set's columns by name; none where a hub will say."""
         return {column["name"]: column for column in self.dataset.columns} if self.dataset is not None else {}
 
+    @property
+    def frame(self) -> dict[str, Any] | None:
+        """What the data set's images have in common; None where there are none, or a hub will say."""
+        column = self.columns.get(self.spec.dataset.columns.image, {})
+        found: dict[str, Any] | None = column.get("images")
+        return found
+
     def place_of_teacher(self, place: int) -> list[Part]:
         """Where a teacher stands in the body: a single one is written without a list around it."""
         return ["teacher"] if len(self.spec.teacher) == 1 else ["teacher", place]

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.addresses import reach_of
+from core.architectures import MlpSpec
 from core.blobs import Blobs
 from core.datasets import Datasets
 from core.errors import DatasetNotFound, ModelNameTaken, ModelNotFound
@@ -44,6 +45,8 @@ def decided_task(checked: Checked) -> Task:
     if spec.method.type != "logits":
         return "text-generation"
     columns = spec.dataset.columns
+    if looks_at_images(checked):
+        return "image-classification"
     form = columns.form_of(present)
     is_labelled = columns.text in present and columns.label in present
     if form in ("messages", "prompt") and not is_labelled:
@@ -51,6 +54,16 @@ def decided_task(checked: Checked) -> Task:
     teacher = next(iter(checked.teachers), None)
     writes = teacher is not None and teacher.task == "text-generation"
     return "text-generation" if writes and not is_labelled else "text-classification"
+
+
+def looks_at_images(checked: Checked) -> bool:
+    """By the data set's columns; where a hub will say, by the models."""
+    columns, present = checked.spec.dataset.columns, checked.columns
+    if checked.dataset is None:
+        tasks = {model.task for model in [*checked.teachers, checked.student] if model is not None}
+        return isinstance(checked.spec.student.config, MlpSpec) or "image-classification" in tasks
+    has_images = present.get(columns.image, {}).get("type") == "image"
+    return has_images and columns.text not in present
 
 
 @dataclass
@@ -118,7 +131,12 @@ class _Checks:
     def _layers(self) -> Iterator[Fault]:
         source = self.checked.spec.student.from_teacher
         teacher = next(iter(self.checked.teachers), None)
-        if source is None or teacher is None or teacher.layers is None:
+        if source is None or teacher is None:
+            return
+        if teacher.layers is None:
+            if teacher.task == "image-classification":
+                detail = f"the teacher is a {teacher.architecture}, which has no list of layers to copy"
+                yield fault(["student", "from_teacher"], "no_such_layer", detail)
             return
         for place, layer in enumerate(source.layers):
             if layer >= teacher.layers:

@@ -15,7 +15,7 @@ from service.deps import CallerDep, ServiceDep
 from service.errors import InvalidRequest
 from service.inference.answers import Written, written
 from service.inference.classifying import classified, classified_texts
-from service.inference.lookup import answerable, refused
+from service.inference.lookup import DOWNLOAD, LOOKS, answerable, refused
 from service.jobs.comparison import (
     ComparedSide,
     CompareRequest,
@@ -167,6 +167,10 @@ def _answerable(error: DistillError, pointer: str) -> DistillError:
 
 def _check(body: CompareRequest, task: str, settings: Settings) -> None:
     """Raise InvalidRequest where a part of the request means nothing for the job's task."""
+    if task == "image-classification":
+        raise InvalidRequest(
+            [Fault(pointer="/prompts", detail=f"the student {LOOKS}", code="wrong_for_task", hint=DOWNLOAD)]
+        )
     if task == "text-classification":
         faults = [
             Fault(

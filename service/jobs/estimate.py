@@ -9,10 +9,12 @@ machines in load, and a hub's models are not known here.
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.architectures import MlpSpec
 from core.datasets import Datasets
 from core.errors import DatasetNotFound
 from core.lifecycle import JobStatus
@@ -29,6 +31,9 @@ START_SECONDS = 8.0
 CHARACTERS_PER_TOKEN = 4.5
 UNKNOWN_EXAMPLES = 10_000
 UNKNOWN_BODY, UNKNOWN_EMBEDDINGS = 86_000_000, 24_000_000
+UNKNOWN_CLASSES = 10
+UNKNOWN_PIXELS, PATCHES = 3 * 224 * 224, 197.0
+"""What most image classifiers read: 224 x 224 pixels in colour, as 14 x 14 patches and one token more."""
 JOBS_REMEMBERED = 5
 BYTES_PER_WEIGHT = 4
 BYTES_PER_TRAINED_WEIGHT = 16
@@ -43,6 +48,8 @@ class Size:
     body: int
     """Parameters that are multiplied with."""
     embeddings: int
+    reads: float = 1.0
+    """At how many places of an example each parameter is used: tokens, patches, or 1 for a network on raw pixels."""
 
     @property
     def total(self) -> int:
@@ -55,16 +62,18 @@ class Size:
 
 def estimate(session: Session, checked: Checked) -> Estimate:
     spec = checked.spec
-    teachers = [_size_of(model) for model in checked.teachers]
-    student = _student_size(spec, next(iter(checked.teachers), None), checked.student)
+    teachers = [_size_of(spec, checked.dataset, model) for model in checked.teachers]
+    teacher = next(iter(checked.teachers), None)
+    student = _student_size(spec, checked.dataset, teacher, checked.student)
     work = _flops(spec, checked.dataset, teachers, student)
     seconds = START_SECONDS + work / _measured_speed(session)
-    tokens = spec.training.batch_size * _tokens(spec, checked.dataset)
+    tokens = spec.training.batch_size * student.reads
     # Activations of one step: about 16 values per token for each of the square root of the body's parameters.
     activations = int(16 * BYTES_PER_WEIGHT * tokens * student.body**0.5)
     largest = max((size.total for size in teachers), default=0)
     resident = BYTES_PER_WEIGHT * largest + BYTES_PER_TRAINED_WEIGHT * student.total
     disk = BYTES_PER_WEIGHT * sum(size.total for size in teachers) + 3 * 3 * BYTES_PER_WEIGHT * student.total
+    disk += _examples(spec, checked.dataset) * _pixels(spec, checked.dataset)
     return Estimate(
         seconds=round(min(seconds, spec.resources.max_minutes * 60), 1),
         peak_memory_bytes=PROCESS_BYTES + resident + activations,
@@ -78,20 +87,20 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
     if spec.method.type == "sequence":
         return _texts_flops(spec, spec.method.generation, dataset, teachers, student)
     examples = _examples(spec, dataset)
-    tokens = _tokens(spec, dataset)
     per_step = spec.training.batch_size * spec.training.gradient_accumulation
     steps = spec.training.max_steps or max(1.0, spec.training.epochs * examples / per_step)
-    trainings = 2 if spec.evaluation.baseline else 1
-    total = trainings * 6.0 * student.multiplied(spec) * tokens * steps * per_step
+    trainings = 2 if spec.evaluation.baseline and spec.teacher else 1
+    total = trainings * 6.0 * student.multiplied(spec) * student.reads * steps * per_step
     labelled = _labelled(spec, dataset)
     for teacher, size in zip(spec.teacher_models, teachers, strict=True):
-        total += 2.0 * size.multiplied(spec) * tokens * examples
+        looks = examples if spec.training.augment is None else steps * per_step
+        total += 2.0 * size.multiplied(spec) * size.reads * looks
         if teacher.finetune is not None:
-            total += 6.0 * size.multiplied(spec) * tokens * labelled * teacher.finetune.epochs
+            total += 6.0 * size.multiplied(spec) * size.reads * labelled * teacher.finetune.epochs
     if spec.method.type == "on_policy":
         written = spec.method.student_share * spec.method.generation.max_new_tokens
         total += steps * per_step * 2.0 * WRITTEN_TOKEN * student.multiplied(spec) * written
-        total += steps * per_step * 2.0 * sum(size.multiplied(spec) for size in teachers) * tokens
+        total += steps * per_step * 2.0 * sum(size.multiplied(spec) * size.reads for size in teachers)
     return total
 
 
@@ -135,31 +144,32 @@ def _speed_of(session: Session, job: Job) -> float | None:
     if None in teachers:
         return None
     given = models.find(spec.student.model) if spec.student.model else None
-    student = _student_size(spec, next(iter(teachers), None), given)
-    work = _flops(spec, dataset, [_size_of(teacher) for teacher in teachers], student)
+    student = _student_size(spec, dataset, next(iter(teachers), None), given)
+    work = _flops(spec, dataset, [_size_of(spec, dataset, teacher) for teacher in teachers], student)
     return work / (job.seconds_run - START_SECONDS) or None
 
 
-def _size_of(model: Model | None) -> Size:
+def _size_of(spec: JobSpec, dataset: Dataset | None, model: Model | None) -> Size:
     if model is None:
-        return Size(UNKNOWN_BODY, UNKNOWN_EMBEDDINGS)
-    return Size(model.parameters - model.embedding_parameters, model.embedding_parameters)
+        return Size(UNKNOWN_BODY, UNKNOWN_EMBEDDINGS, _reads(spec, dataset))
+    reads = 1.0 if model.architecture.startswith("PixelMlp") else _reads(spec, dataset)
+    return Size(model.parameters - model.embedding_parameters, model.embedding_parameters, reads)
 
 
-def _student_size(spec: JobSpec, teacher: Model | None, given: Model | None) -> Size:
+def _student_size(spec: JobSpec, dataset: Dataset | None, teacher: Model | None, given: Model | None) -> Size:
+    if isinstance(spec.student.config, MlpSpec):
+        return Size(spec.student.config.parameters(_pixels(spec, dataset), UNKNOWN_CLASSES), 0)
+    whole = _size_of(spec, dataset, teacher)
     if spec.student.config is not None:
-        return _size_of_config(spec, _size_of(teacher))
-    whole = _size_of(teacher)
+        return _size_of_config(spec.student.config, whole.embeddings, _reads(spec, dataset))
     if spec.student.from_teacher is not None:
         layers = (teacher.layers if teacher is not None else None) or 12
         share = min(1.0, len(spec.student.from_teacher.layers) / layers)
-        return Size(int(whole.body * share), whole.embeddings)
-    return _size_of(given)
+        return Size(int(whole.body * share), whole.embeddings, whole.reads)
+    return _size_of(spec, dataset, given)
 
 
-def _size_of_config(spec: JobSpec, teacher: Size) -> Size:
-    config: Mapping[str, object] = {str(name): value for name, value in (spec.student.config or {}).items()}
-
+def _size_of_config(config: Mapping[Any, Any], embeddings: int, reads: float) -> Size:
     def number(*names: str, default: int) -> int:
         values = (config.get(name) for name in names)
         return next((value for value in values if isinstance(value, int)), default)
@@ -167,8 +177,8 @@ def _size_of_config(spec: JobSpec, teacher: Size) -> Size:
     hidden = number("hidden_size", "dim", default=768)
     layers = number("num_hidden_layers", "n_layers", default=12)
     inner = number("intermediate_size", "hidden_dim", default=3072)
-    vocabulary = number("vocab_size", default=max(1, teacher.embeddings // hidden))
-    return Size(layers * (4 * hidden * hidden + 2 * hidden * inner), vocabulary * hidden)
+    vocabulary = number("vocab_size", default=max(1, embeddings // hidden))
+    return Size(layers * (4 * hidden * hidden + 2 * hidden * inner), vocabulary * hidden, reads)
 
 
 def _examples(spec: JobSpec, dataset: Dataset | None) -> int:
@@ -182,7 +192,21 @@ def _labelled(spec: JobSpec, dataset: Dataset | None) -> int:
     return _examples(spec, dataset) - int(column["nulls"] if column else 0)
 
 
-def _tokens(spec: JobSpec, dataset: Dataset | None) -> float:
+def _pixels(spec: JobSpec, dataset: Dataset | None) -> int:
+    """Bytes of an image as a worker keeps it, ready to be read; 0 for texts."""
+    if spec.task != "image-classification":
+        return 0
+    column = _column(dataset, spec.dataset.columns.image)
+    frame = column.get("images") if column else None
+    if frame is None or not isinstance(spec.student.config, MlpSpec):
+        return UNKNOWN_PIXELS
+    return int(frame["widths"][1] * frame["heights"][1] * frame["channels"])
+
+
+def _reads(spec: JobSpec, dataset: Dataset | None) -> float:
+    """Tokens of a text; for images the patches of most transformers, about which no row says more."""
+    if spec.task == "image-classification":
+        return PATCHES
     columns = spec.dataset.columns
     present = [column["name"] for column in dataset.columns] if dataset is not None else []
     is_prompted = spec.task == "text-generation" and columns.form_of(present) == "prompt"
@@ -199,6 +223,6 @@ def _prompt_tokens(spec: JobSpec, dataset: Dataset | None) -> float:
     return ((column.get("mean_characters") if column else None) or 100) / CHARACTERS_PER_TOKEN
 
 
-def _column(dataset: Dataset | None, name: str) -> dict[str, float] | None:
+def _column(dataset: Dataset | None, name: str) -> dict[str, Any] | None:
     columns = dataset.columns if dataset is not None else []
     return next((column for column in columns if column["name"] == name), None)

@@ -46,8 +46,11 @@ class _Sides:
         weights = [teacher.weight for teacher in self.spec.teacher_models]
         if not weights:
             endpoint = self.spec.endpoint
-            name = endpoint.model if endpoint is not None else None
-            return Side("teacher", name, omitted="it is behind an endpoint, which is asked for nothing but its job")
+            if endpoint is None:
+                return Side("teacher", None, omitted="the job has no teacher: its student learned from labels alone")
+            return Side(
+                "teacher", endpoint.model, omitted="it is behind an endpoint, which is asked for nothing but its job"
+            )
         return self._teacher("teacher", weights.index(max(weights)))
 
     def student_before(self) -> Side:

@@ -1,7 +1,6 @@
 """Unpacking an archive that nobody trusts: plain files with plain names, bounded in number, size and reading."""
 
 import gzip
-import io
 import stat
 import tarfile
 import zipfile
@@ -13,6 +12,7 @@ from typing import IO, BinaryIO, cast
 
 import zstandard
 
+from service.bounded_file import BoundedFile
 from service.models.faults import refused
 
 MAX_FILES = 1000
@@ -103,7 +103,7 @@ def _shown(name: str) -> str:
 
 
 def _unpack_zip(archive: BinaryIO, writer: _Writer) -> None:
-    with zipfile.ZipFile(cast(IO[bytes], _Bounded(archive))) as packed:
+    with zipfile.ZipFile(cast(IO[bytes], BoundedFile(archive, MAX_READ_BYTES, _too_large))) as packed:
         for member in packed.infolist():
             writer.count()
             if member.is_dir():
@@ -127,30 +127,6 @@ def _unpack_tar(plain: BinaryIO, writer: _Writer) -> None:
             if source is None:
                 raise refused("unsafe_member", "is a link, a device or a sparse file", _shown(member.name))
             writer.write(member.name, member.size, source)
-
-
-class _Bounded:
-    """A seekable file that refuses to be read in one piece as large as a lying header may ask for."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0:
-            place = self.file.tell()
-            size = self.file.seek(0, io.SEEK_END) - place
-            self.file.seek(place)
-        _refuse_large_read(size)
-        return self.file.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def seekable(self) -> bool:
-        return True
 
 
 class _Forward:
@@ -186,7 +162,11 @@ class _Forward:
 
 def _refuse_large_read(size: int) -> None:
     if size > MAX_READ_BYTES:
-        raise refused("broken_archive", "a header in the archive is too large")
+        raise _too_large()
+
+
+def _too_large() -> Exception:
+    return refused("broken_archive", "a header in the archive is too large")
 
 
 @contextmanager

@@ -22,6 +22,8 @@ MODEL_HINTS = {
     "broken_config": "Write the folder again with save_pretrained.",
     "no_weights": f"Upload model.safetensors, or its parts with model.safetensors.index.json. To convert: {CONVERT}",
     "broken_weights": "Write the folder again with save_pretrained.",
+    "no_processor": "Save the image processor into the folder too: image_processor.save_pretrained('DIR').",
+    "processor_differs": "Save the image processor that belongs to the model, of the size in its config.json.",
     "no_tokenizer": "Save the tokenizer into the folder too: tokenizer.save_pretrained('DIR').",
 }
 

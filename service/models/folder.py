@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.models.faults import refused
+from service.models.processor import PROCESSOR, check_processor
 from service.models.weights import count
 
 MAX_JSON_BYTES = 64 << 20
@@ -28,6 +29,7 @@ VOCABULARIES = (
 LAYER_KEYS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 TASKS = {
     "ForSequenceClassification": "text-classification",
+    "ForImageClassification": "image-classification",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
 }
@@ -65,21 +67,33 @@ def examine(folder: Path) -> Facts:
     _check_contents(folder)
     config = _config(folder, names)
     weights = count([folder / name for name in _weight_files(folder, names)])
-    if not any(needed <= names for needed in VOCABULARIES):
-        raise refused("no_tokenizer", "there is neither a tokenizer.json nor a vocabulary")
     _check_sizes(config, weights.parameters)
     architectures = config.get("architectures")
     named = architectures[0] if isinstance(architectures, list) and architectures else config["model_type"]
     architecture = str(named)[:200]
     task = task_of(architecture)
+    looks = _looks(folder, names, config, task)
     return Facts(
         architecture=architecture,
-        task=task,
-        labels=_labels(config) if task == "text-classification" else None,
+        task=task or ("image-classification" if looks else None),
+        labels=_labels(config) if task in ("text-classification", "image-classification") else None,
         layers=next((config[key] for key in LAYER_KEYS if type(config.get(key)) is int), None),
         parameters=weights.parameters,
         embedding_parameters=weights.embedding_parameters,
     )
+
+
+def _looks(folder: Path, names: set[str], config: dict[str, Any], task: str | None) -> bool:
+    """Whether it reads images: what prepares an example for it must lie beside it. Raises ModelRefused."""
+    has_words = any(needed <= names for needed in VOCABULARIES)
+    if task == "image-classification" or (PROCESSOR in names and not has_words):
+        if PROCESSOR not in names:
+            raise refused("no_processor", f"there is no {PROCESSOR}")
+        check_processor(_json(folder / PROCESSOR, PROCESSOR), config)
+        return True
+    if not has_words:
+        raise refused("no_tokenizer", "there is neither a tokenizer.json nor a vocabulary")
+    return False
 
 
 def task_of(architecture: str) -> str | None:

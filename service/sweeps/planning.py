@@ -131,7 +131,7 @@ def trainers_of(specs: Sequence[JobSpec]) -> list[int | None]:
     first: dict[str, int] = {}
     trainers: list[int | None] = []
     for place, spec in enumerate(specs):
-        if not spec.evaluation.baseline:
+        if not spec.evaluation.baseline or not spec.teacher:
             trainers.append(None)
         elif is_asked_for(spec) or spec.training.early_stopping is not None:
             trainers.append(place)

@@ -26,6 +26,7 @@ BANNED = frozenset(
 )
 # Names that SQLAlchemy, pydantic, FastAPI and transformers ask for.
 ASKED_FOR = frozenset({"process_bind_param", "process_result_value", "handler", "get_route_handler", "max_new_tokens"})
+ASKED_FOR |= {"base_model_prefix"}
 # What OpenAI's clients call a server's address.
 ASKED_FOR |= {"base_url", "BaseUrl", "_base_url"}
 # Of a sweep, whose points are made from one.

@@ -31,6 +31,8 @@ CONTRACT_WHOLE = """
  "notify": [], "labels": {"team": "nlp"}}
 """
 
+MLP: dict[str, Any] = {"architecture": "mlp", "hidden": [800, 800]}
+
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(lambda name: ".." not in name)
 references = names | st.tuples(names, names).map("/".join)
 fractions = st.floats(0, 1)
@@ -48,6 +50,7 @@ students = references | st.one_of(
     st.fixed_dictionaries(
         {"config": st.fixed_dictionaries({"model_type": st.just("bert")}, optional={"hidden_size": st.integers(1, 99)})}
     ),
+    st.fixed_dictionaries({"config": st.just(MLP)}),
 )
 own_texts = st.fixed_dictionaries(
     {"type": st.just("on_policy")},
@@ -107,7 +110,7 @@ def test_the_whole_job_of_the_contract_is_understood_and_echoed() -> None:
     written = json.loads(CONTRACT_WHOLE)
     said = JobSpec.model_validate_json(CONTRACT_WHOLE).model_dump(mode="json")
     assert said["teacher"] == written["teacher"]
-    assert said["training"] == {**written["training"], "train_on_prompt": False}
+    assert said["training"] == {**written["training"], "train_on_prompt": False, "augment": None}
     assert {name: said["dataset"][name] for name in written["dataset"] if name != "columns"} == {
         name: value for name, value in written["dataset"].items() if name != "columns"
     }
@@ -124,7 +127,6 @@ def test_one_teacher_is_written_bare_and_two_as_a_list() -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        {"task": "image-classification"},
         {"output": {"formats": ["gguf"]}},
         {"resources": {"processes": 2}},
         {"notify": [{"url": "x"}]},
@@ -221,7 +223,7 @@ def test_one_fault_is_said_once(written: dict[str, Any]) -> None:
 
 def test_the_schema_says_that_a_list_may_not_be_empty() -> None:
     schema = JobSpec.model_json_schema()
-    assert [way.get("minItems") for way in schema["properties"]["teacher"]["anyOf"]] == [None, 1]
+    assert [way.get("minItems") for way in schema["properties"]["teacher"]["anyOf"]] == [None, 1, None]
     assert schema["$defs"]["FromTeacherSpec"]["properties"]["layers"]["minItems"] == 1
 
 
@@ -267,6 +269,25 @@ def test_the_three_that_are_required_are_required() -> None:
         ),
         ({"task": "text-classification", "method": {"top_k": 8}}, "method.top_k"),
         ({"task": "text-classification", "training": {"train_on_prompt": True}}, "training.train_on_prompt"),
+        ({"task": "text-classification", "training": {"augment": {"jitter_pixels": 2}}}, "training.augment"),
+        ({"task": "text-generation", "student": {"config": MLP}}, "student.config.architecture"),
+        ({"task": "image-classification", "training": {"max_length": 64}}, "training.max_length"),
+        ({"task": "image-classification", "method": {"hidden": {}}}, "method.hidden"),
+        ({"task": "image-classification", "method": {"type": "logits", "top_k": 3}}, "method.top_k"),
+        (
+            {"task": "image-classification", "dataset": {"id": "d", "columns": {"text_pair": "b"}}},
+            "dataset.columns.text_pair",
+        ),
+        ({"task": "text-generation", "teacher": None, "alpha": 0.0}, "teacher"),
+        (
+            {
+                "task": "text-classification",
+                "teacher": None,
+                "alpha": 0.0,
+                "student": {"config": {"model_type": "bert"}},
+            },
+            "student.config",
+        ),
     ],
 )
 def test_what_means_nothing_to_the_task_is_refused(written: dict[str, Any], place: str) -> None:
@@ -312,3 +333,52 @@ def test_what_a_student_writes_is_sampled_freely_unless_it_is_said() -> None:
 )
 def test_a_language_model_reads_the_first_form_that_is_there(present: list[str], form: str | None) -> None:
     assert spec_of().dataset.columns.form_of(present) == form
+
+
+ALONE: dict[str, Any] = {"task": "image-classification", "teacher": None, "alpha": 0.0, "student": {"config": MLP}}
+
+
+def test_a_job_on_labels_alone_says_that_nobody_teaches() -> None:
+    spec = spec_of(**ALONE)
+    assert spec.teacher == ()
+    assert spec.model_dump(mode="json")["teacher"] is None
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert spec.loss_formula == "CE(label, student)"
+
+
+@pytest.mark.parametrize(
+    ("written", "what"),
+    [
+        ({"alpha": 0.5}, "alpha above 0"),
+        ({"student": {"from_teacher": {"layers": [0]}}}, "student.from_teacher"),
+        ({"method": {"hidden": {}}}, "method.hidden"),
+    ],
+)
+def test_what_a_teacher_is_needed_for_is_said(written: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValidationError, match=f"there is no teacher, but {what} asks for one") as refused:
+        spec_of(**{**ALONE, "task": None, **written})
+    assert [fault["type"] for fault in refused.value.errors()] == ["teacher_missing"]
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({**MLP, "hidden": []}, ("hidden",)),
+        ({**MLP, "hidden": [0]}, ("hidden", 0)),
+        ({**MLP, "dropout": 1.0}, ("dropout",)),
+        ({**MLP, "architecture": "cnn"}, ("architecture",)),
+        ({**MLP, "model_type": "bert"}, ("model_type",)),
+        ({"architecture": "mlp"}, ("hidden",)),
+    ],
+)
+def test_a_network_on_pixels_is_judged_as_one(config: dict[str, Any], place: tuple[str | int, ...]) -> None:
+    """A slip in it is not told as one in a transformers config."""
+    with pytest.raises(ValidationError) as refused:
+        spec_of(**{**ALONE, "student": {"config": config}})
+    assert [fault["loc"] for fault in refused.value.errors()] == [("student", "config", "mlp", *place)]
+
+
+def test_widths_may_be_lists_in_a_transformers_config() -> None:
+    config = {"model_type": "resnet", "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    said = spec_of(**{**ALONE, "student": {"config": config}}).model_dump(mode="json")
+    assert said["student"]["config"] == config

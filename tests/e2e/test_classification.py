@@ -18,6 +18,8 @@ from distill_client import ApiError, Client
 from distill_client.shapes import Job
 from tests.e2e.conftest import Uploaded
 from tests.e2e.stack import Stack, wait_until_ready
+from tests.service.pictures import mnist
+from tests.service.samples import zipped
 
 JOB_SECONDS = 120
 LONG = {"max_steps": 4000, "batch_size": 16, "max_length": 32, "learning_rate": 1e-4, "checkpoint_every_steps": 20}
@@ -80,6 +82,29 @@ def test_a_job_goes_from_upload_to_a_student_that_classifies_and_teaches_the_nex
     second = client.jobs.wait(client.jobs.submit(chained).id, JOB_SECONDS)
     assert second.status == "succeeded", second.error
     assert len(client.jobs.result(second.id)["report"]["teachers"]) == 2
+
+
+@pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+def test_images_go_from_a_zip_to_a_teacher_on_labels_alone_and_to_its_student(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "digits.zip").write_bytes(zipped(mnist(200, 100)))
+    dataset = client.datasets.upload(tmp_path / "digits.zip").id
+    alone = {
+        "teacher": None,
+        "alpha": 0.0,
+        "student": {"config": {"architecture": "mlp", "hidden": [16], "dropout": 0.2}},
+        "dataset": {"id": dataset, "validation": 0.0, "test": 0.0, "columns": {"split": "split"}},
+        "training": {"max_steps": 10, "batch_size": 32, "augment": {"jitter_pixels": 1}},
+        "output": {"model": "digits-16"},
+    }
+    teacher = client.jobs.wait(client.jobs.submit(alone).id, JOB_SECONDS)
+    assert teacher.status == "succeeded", teacher.error
+    assert client.models.get("digits-16").task == "image-classification"
+
+    student = client.jobs.wait(client.jobs.submit({**alone, "teacher": "digits-16", "alpha": 0.5, "output": {}}).id)
+    assert student.status == "succeeded", student.error
+    report = client.jobs.result(student.id)["report"]
+    for model in ("teacher", "student_after", "baseline"):
+        assert report[model]["errors"] == round(100 * (1 - report[model]["accuracy"]))
 
 
 def test_a_cancelled_training_answers_at_once_and_leaves_its_checkpoint(

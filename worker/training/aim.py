@@ -45,13 +45,13 @@ class Aim:
         return {
             "examples": sum(len(batch["labels"]) for batch in batches),
             "labelled": sum(int(batch["is_labelled"].sum()) for batch in batches),
-            "tokens": sum(int(batch["texts"]["attention_mask"].sum()) for batch in batches),
+            "tokens": sum(int(batch["inputs"]["attention_mask"].sum()) for batch in batches) if self.hidden else 0,
         }
 
     def losses(
         self, pupil: nn.Module, batch: Mapping[str, Any], counts: Counts
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        logits_BC, hidden = pupil(batch["texts"])
+        logits_BC, hidden = pupil(batch["inputs"])
         logits_BC = logits_BC.float()
         ce = cross_entropy(logits_BC, batch["labels"], ignore_index=IGNORED, reduction="sum")
         ce = ce / max(1, counts["labelled"])
@@ -76,13 +76,13 @@ class Aim:
         if mapping is None or teacher is None or objective is None:
             raise RuntimeError("a hidden objective needs a mapping and a teacher")
         with torch.no_grad():
-            states = teacher(**batch["teacher_texts"], output_hidden_states=True).hidden_states
-        mask_BT = batch["texts"]["attention_mask"].bool()
+            states = teacher(**batch["teacher_inputs"], output_hidden_states=True).hidden_states
+        mask_BT = batch["inputs"]["attention_mask"].bool()
         if self.is_same_reading:
             pairs = [(own, states[at], mask_BT) for own, at in zip(hidden, mapping.teacher, strict=True)]
             total: int = counts["tokens"]
         else:
-            teacher_mask_BT = batch["teacher_texts"]["attention_mask"].bool()
+            teacher_mask_BT = batch["teacher_inputs"]["attention_mask"].bool()
             every_B = torch.ones(len(mask_BT), dtype=torch.bool, device=mask_BT.device)
             pairs = [
                 (mean_over_tokens(own, mask_BT), mean_over_tokens(states[at], teacher_mask_BT), every_B)

@@ -31,14 +31,14 @@ def assess(
     """Measure teacher, student before and after, and baseline on the same held-out examples."""
     start, trained, baseline = learned
     rows = readings.examples.parts.held_out
-    teacher_logits = ensemble([member[rows] for member in members], desk.weights, 1.0)
-    held_out = HeldOut(rows, readings.codes[rows], np.asarray(teacher_logits), classroom.classes)
+    said = np.asarray(ensemble([member[rows] for member in members], desk.weights, 1.0)) if members else None
+    held_out = HeldOut(rows, readings.codes[rows], said, classroom.classes)
     models = {"student_before": start, "student_after": trained.model} | (
         {"baseline": baseline.model} if baseline else {}
     )
     logits = {name: readings.student_logits(model, rows) for name, model in models.items()}
     measured = {name: _quality(desk, readings, held_out, model, logits[name]) for name, model in models.items()}
-    teacher, each = _teacher_qualities(desk, readings, classroom, held_out, members)
+    teacher, each = _teacher_qualities(desk, readings, classroom, held_out, members) if members else (None, {})
     before, after, alone = measured["student_before"], measured["student_after"], measured.get("baseline")
     gain = (
         gain_of(logits["student_after"], logits["baseline"], held_out, (after, alone), desk.spec.training.seed)
@@ -47,10 +47,10 @@ def assess(
     )
     parts = readings.examples.parts
     return ClassificationReport(
-        task="text-classification",
+        task="image-classification" if readings.medium.content == "image" else "text-classification",
         held_out=parts.held_out_name,
         examples=Examples(
-            train=len(parts.train),
+            train=len(parts.train if members else readings.examples.labelled_train),
             labelled=len(readings.examples.labelled_train),
             validation=len(parts.validation),
             test=len(parts.test),
@@ -64,11 +64,11 @@ def assess(
         student_after=after,
         baseline=alone,
         gain=gain,
-        classes=class_results({"teacher": held_out.teacher, **logits}, held_out),
-        compression=teacher.parameters / after.parameters,
-        speedup=teacher.latency_ms / after.latency_ms,
+        classes=class_results(({"teacher": said} if said is not None else {}) | logits, held_out),
+        compression=teacher.parameters / after.parameters if teacher else None,
+        speedup=teacher.latency_ms / after.latency_ms if teacher else None,
         cost=Cost(seconds=desk.seconds(), steps=trained.steps, device=device_name(), precision=desk.precision),
-        verdict=verdict(teacher, after, alone, gain),
+        verdict=verdict(teacher, after, alone, gain, readings.medium.content),
     )
 
 
@@ -83,10 +83,11 @@ def _teacher_qualities(
 ) -> tuple[Quality, dict[str, Quality]]:
     """Return the quality of the teachers as one, and of each where they are several."""
     speeds: list[Speed] = []
-    for teacher, encoded in zip(classroom.teachers, readings.teachers, strict=True):
+    for teacher, reading in zip(classroom.teachers, readings.teachers, strict=True):
         stop_if_asked(desk.observer)
-        speeds.append(speed_of(teacher.model, encoded, held_out.rows, desk.spec.training.batch_size, desk.precision))
+        speeds.append(speed_of(teacher.model, reading, held_out.rows, desk.spec.training.batch_size, desk.precision))
     sizes = [(parameter_count(teacher.model), bytes_of(teacher.model)) for teacher in classroom.teachers]
+    assert held_out.teacher is not None
     whole = quality(held_out.teacher, held_out, sum(p for p, _ in sizes), sum(b for _, b in sizes), together(speeds))
     if len(members) == 1:
         return whole, {}

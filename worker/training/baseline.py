@@ -2,6 +2,7 @@
 
 from worker.training.aim import Aim
 from worker.training.desk import Desk
+from worker.training.images.augment import jittered
 from worker.training.lessons import Lessons
 from worker.training.phase import Phase
 from worker.training.readings import Readings
@@ -11,6 +12,8 @@ from worker.training.students import Student
 
 def why_no_baseline(desk: Desk, readings: Readings) -> str | None:
     """Return why there is no baseline, or None where there is one."""
+    if not desk.spec.teacher:
+        return "the student itself learned from labels alone"
     if not desk.spec.evaluation.baseline:
         return "evaluation.baseline is false"
     if not len(readings.examples.labelled_train):
@@ -28,8 +31,8 @@ def baseline_phase(desk: Desk, readings: Readings, student: Student, steps: int)
     return Phase(
         name="baseline",
         folder=desk.folder / "baseline",
-        pupil=lambda: pupil_of(desk, student),
-        tokenizer=student.tokenizer,
+        pupil=lambda: pupil_of(desk, readings, student),
+        reader=student.reader,
         lessons=Lessons(readings.examples.labelled_train, readings.student, readings.codes),
         aim=aim,
         settings=desk.spec.training,
@@ -37,4 +40,5 @@ def baseline_phase(desk: Desk, readings: Readings, student: Student, steps: int)
         precision=desk.precision,
         measure=measure_of(readings, aim, None),
         early_stopping=desk.spec.training.early_stopping,
+        fill=jittered(desk, readings.student),
     )

@@ -9,6 +9,7 @@ from core.report import ClassificationReport
 from core.spec import JobSpec
 from worker.training.words import QUALITY_ROWS, models_of
 
+MLP = "PixelMlpForImageClassification"
 INERT = str.maketrans({"<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "[": "\\[", "]": "\\]", "\n": " ", "\r": " "})
 
 
@@ -20,19 +21,31 @@ def inert(text: object) -> str:
 def model_card(spec: JobSpec, report: ClassificationReport) -> str:
     """Return README.md: the card's metadata, the verdict, the table and how to load the student."""
     data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="text-classification",
-        tags=["knowledge-distillation", "text-classification"],
-        base_model=[teacher.model for teacher in spec.teacher_models],
+        library_name=None if is_mlp(report) else "transformers",
+        pipeline_tag=report.task,
+        tags=[*(["knowledge-distillation"] if spec.teacher else []), report.task],
+        base_model=[teacher.model for teacher in spec.teacher_models] or None,
         model_name=spec.output.model or spec.name or "distilled-student",
         eval_results=_results(spec, report),
     )
     body = (
         card_environment()
         .get_template("card.md")
-        .render(spec=spec, report=report, models=models_of(report), rows=QUALITY_ROWS, name=data.model_name)
+        .render(
+            spec=spec,
+            report=report,
+            models=models_of(report),
+            rows=QUALITY_ROWS,
+            name=data.model_name,
+            use=f"use_{'mlp' if is_mlp(report) else report.task.split('-')[0]}.md",
+        )
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
+
+
+def is_mlp(report: ClassificationReport) -> bool:
+    """Tell whether the student is of our own architecture, which plain transformers does not know."""
+    return report.student.architecture == MLP
 
 
 def card_environment() -> Environment:
@@ -52,7 +65,7 @@ def _results(spec: JobSpec, report: ClassificationReport) -> list[EvalResult]:
     measured: dict[str, Any] = {"accuracy": after.accuracy, "f1": after.macro_f1, "agreement": after.agreement}
     return [
         EvalResult(
-            task_type="text-classification",
+            task_type=report.task,
             dataset_type=spec.dataset.id,
             dataset_name=spec.dataset.id,
             dataset_split=report.held_out,

@@ -1,9 +1,9 @@
-"""The data set: from a Parquet file to labels, parts and texts that stay on disk."""
+"""The data set: from a Parquet file to labels, parts, and texts or images that stay on disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,14 @@ from worker.training.split import Parts, Rows, drawn, named
 UNLABELLED = -1
 READ_ROWS = 4096
 
+Content = Literal["text", "image"]
+"""What an example shows to a model; the column that holds it is `dataset.columns.text` or `.image`."""
+WITH_ARTICLE = {"text": "a text", "image": "an image"}
+
 
 @dataclass(frozen=True)
 class Examples:
-    """All examples that have a text; `codes` indexes `names`, UNLABELLED where there is no label."""
+    """All examples that have content; `codes` indexes `names`, UNLABELLED where there is no label."""
 
     path: Path
     rows: Rows
@@ -29,9 +33,9 @@ class Examples:
     names: list[str]
     codes: Rows
     parts: Parts
-    without_text: int
-    text: str
-    text_pair: str | None
+    without_content: int
+    column: str
+    text_pair: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,48 +48,54 @@ class Examples:
 
     def texts(self) -> Iterator[tuple[list[str], list[str] | None]]:
         """Yield the texts (and their pairs) in order, some thousands at a time."""
+        columns = [self.column] if self.text_pair is None else list(dict.fromkeys([self.column, self.text_pair]))
+        for kept in self.batches(columns, READ_ROWS):
+            yield (
+                _as_texts(kept.column(self.column)),
+                _as_texts(kept.column(self.text_pair)) if self.text_pair else None,
+            )
+
+    def batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield these columns of the examples in order, at most `rows` at a time."""
         wanted = np.zeros(pq.read_metadata(self.path).num_rows, dtype=bool)
         wanted[self.rows] = True
-        columns = [self.text] if self.text_pair is None else list(dict.fromkeys([self.text, self.text_pair]))
         start = 0
-        for batch in pq.ParquetFile(self.path, memory_map=True).iter_batches(READ_ROWS, columns=columns):
+        for batch in pq.ParquetFile(self.path, memory_map=True).iter_batches(rows, columns=columns):
             kept = batch.filter(pa.array(wanted[start : start + len(batch)]))
             start += len(batch)
             if len(kept):
-                yield (
-                    _as_texts(kept.column(self.text)),
-                    _as_texts(kept.column(self.text_pair)) if self.text_pair else None,
-                )
+                yield kept
 
 
-def read(path: Path, spec: DatasetSpec, seed: int) -> Examples:
-    """Read what training needs to know of a data set; the texts themselves stay in the file.
+def read(path: Path, spec: DatasetSpec, seed: int, content: Content = "text") -> Examples:
+    """Read what training needs to know of a data set; the texts or images themselves stay in the file.
 
     Raises:
         DatasetUnusable: a column is missing, or what is left cannot be learned from.
     """
     columns = spec.columns
+    column = columns.text if content == "text" else columns.image
+    pair = columns.text_pair if content == "text" else None
     file = pq.ParquetFile(path, memory_map=True)
-    _check_columns(file.schema_arrow.names, spec)
-    rows = _with_text(file, columns.text)
-    without_text = file.metadata.num_rows - len(rows)
+    _check_columns(file.schema_arrow.names, (column, pair, columns.split))
+    rows = _with_text(file, column) if content == "text" else _with_image(file, column)
+    without_content = file.metadata.num_rows - len(rows)
     if spec.max_examples is not None and spec.max_examples < len(rows):
         rows = np.sort(np.random.default_rng([seed, 1]).permutation(rows)[: spec.max_examples])
     if not len(rows):
-        raise DatasetUnusable(f"no example has a text in column '{columns.text}'")
+        raise DatasetUnusable(f"no example has {WITH_ARTICLE[content]} in column '{column}'")
     names, codes = _labels(file, columns.label, rows)
     if columns.split is not None:
         parts = named(_as_labels(file.read([columns.split]).column(columns.split)).take(pa.array(rows)).to_pylist())
     else:
         parts = drawn(codes, spec.validation, spec.test, seed)
-    examples = Examples(path, rows, names, codes, parts, without_text, columns.text, columns.text_pair)
+    examples = Examples(path, rows, names, codes, parts, without_content, column, pair)
     _check_parts(examples)
     return examples
 
 
-def _check_columns(present: list[str], spec: DatasetSpec) -> None:
-    columns = spec.columns
-    for column in (columns.text, columns.text_pair, columns.split):
+def _check_columns(present: list[str], wanted: tuple[str | None, ...]) -> None:
+    for column in wanted:
         if column is not None and column not in present:
             raise DatasetUnusable(f"the data set has no column '{column}'; it has {', '.join(present)}")
 
@@ -98,6 +108,12 @@ def _with_text(file: pq.ParquetFile, column: str) -> Rows:
         found.append(np.flatnonzero(texts) + start)
         start += len(batch)
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def _with_image(file: pq.ParquetFile, column: str) -> Rows:
+    found = [np.zeros(0, dtype=bool)]
+    found += [np.asarray(batch.column(column).is_valid()) for batch in file.iter_batches(READ_ROWS, columns=[column])]
+    return np.flatnonzero(np.concatenate(found)).astype(np.int64)
 
 
 def _as_texts(column: Any) -> list[str]:

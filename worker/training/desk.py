@@ -59,7 +59,8 @@ class Desk:
                 )
         for number, model in enumerate(teachers):
             self.journey.plan(f"reading-{number}", READ_COST * weight_of(model) * len(examples))
-        steps = steps_of(settings, len(examples.parts.train))
+        learned = examples.parts.train if teachers else examples.labelled_train
+        steps = steps_of(settings, len(learned))
         work = TRAIN_COST * weight_of(student) * steps * settings.batch_size * settings.gradient_accumulation
         if self.spec.logits_method.hidden is not None:
             work += READ_COST * weight_of(teachers[0]) * steps * settings.batch_size * settings.gradient_accumulation

@@ -8,16 +8,19 @@ from transformers.utils import logging as library_log
 
 from core.errors import DiskFull
 from core.report import Sizes
-from worker.training import data, students
+from worker.training import data
 from worker.training.assess import assess
 from worker.training.baseline import baseline_phase, why_no_baseline
 from worker.training.card import model_card
+from worker.training.data import Examples
 from worker.training.desk import Desk
 from worker.training.device import be_deterministic
 from worker.training.disk import free_bytes, is_disk_full
 from worker.training.exchange import Inputs, Outcome
 from worker.training.export import Pages, export, finetuned_of
+from worker.training.images.medium import Images
 from worker.training.language.distil import distil_writer
+from worker.training.medium import Medium
 from worker.training.models import parameter_count
 from worker.training.observer import Observer, stop_if_asked
 from worker.training.page import report_page
@@ -25,9 +28,10 @@ from worker.training.phase import Trained, train
 from worker.training.readings import Readings
 from worker.training.signal import ensemble
 from worker.training.student_phase import student_phase, trainable_count
-from worker.training.students import Student
+from worker.training.students import Student, mark_trainable
 from worker.training.teacher_cache import TeacherCache
 from worker.training.teaching import Classroom, gather
+from worker.training.texts import Texts
 from worker.training.tuning import finetune
 
 __all__ = ["Inputs", "Outcome", "distil"]
@@ -60,24 +64,25 @@ def _prepare() -> None:
 
 def distil_classifier(inputs: Inputs, observer: Observer) -> Outcome:
     desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs))
+    medium: Medium = Images() if inputs.spec.task == "image-classification" else Texts()
 
     desk.stage("loading")
-    examples = data.read(inputs.dataset, desk.spec.dataset, desk.spec.training.seed)
-    classroom = gather(desk.spec, inputs.teachers, examples)
-    student = _student(desk, inputs, classroom)
-    readings = Readings(desk, examples, classroom, student)
+    examples = data.read(inputs.dataset, desk.spec.dataset, desk.spec.training.seed, medium.content)
+    classroom = gather(desk.spec, inputs.teachers, examples, medium.kind)
+    student = _student(inputs, medium, classroom, examples)
+    readings = Readings(desk, examples, classroom, student, medium)
     readings.announce()
     _plan(desk, readings, classroom, student)
 
     desk.stage("teaching")
     classroom = finetune(desk, readings, classroom)
     if inputs.spec.student.from_teacher is not None:
-        student = _student(desk, inputs, classroom)
+        student = _student(inputs, medium, classroom, examples)
     members = readings.teacher_logits(classroom)
 
     desk.stage("training")
     start = copy.deepcopy(student.model)
-    signal = ensemble(members, desk.weights, desk.spec.T)
+    signal = ensemble(members, desk.weights, desk.spec.T) if members else None
     trained = train(student_phase(desk, readings, classroom, student, signal), observer, desk.journey)
     baseline = _baseline(desk, readings, student, trained)
 
@@ -91,15 +96,15 @@ def distil_classifier(inputs: Inputs, observer: Observer) -> Outcome:
     pages = Pages(
         report_page(inputs.spec, report, curves, inputs.provenance), model_card(inputs.spec, report), inputs.provenance
     )
-    folder = export(desk, trained.model, student.tokenizer, report, pages, finetuned_of(desk, classroom.teachers))
+    folder = export(desk, trained.model, student.reader, report, pages, finetuned_of(desk, classroom.teachers))
     log.info("finished: %s", report.verdict)
     return Outcome(report, folder)
 
 
-def _student(desk: Desk, inputs: Inputs, classroom: Classroom) -> Student:
-    spec = desk.spec.student
-    student = students.build(spec, inputs.student, classroom.teachers[0], classroom.classes, desk.spec.training.seed)
-    students.mark_trainable(student, spec)
+def _student(inputs: Inputs, medium: Medium, classroom: Classroom, examples: Examples) -> Student:
+    teacher = classroom.teachers[0] if classroom.teachers else None
+    student = medium.student(inputs.spec, inputs.student, teacher, classroom.classes, examples)
+    mark_trainable(student, inputs.spec.student)
     return student
 
 
@@ -109,7 +114,7 @@ def _plan(desk: Desk, readings: Readings, classroom: Classroom, student: Student
         Sizes(
             teacher_parameters=sum(parameter_count(teacher.model) for teacher in classroom.teachers),
             student_parameters=parameter_count(student.model),
-            trainable_parameters=trainable_count(desk, student),
+            trainable_parameters=trainable_count(desk, readings, student),
         )
     )
     desk.plan(

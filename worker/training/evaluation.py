@@ -23,8 +23,8 @@ class HeldOut:
 
     rows: Rows
     codes: Rows
-    teacher: Logits
-    """The teacher's logits at temperature 1 for just these examples."""
+    teacher: Logits | None
+    """The teacher's logits at temperature 1 for just these examples; None where nobody teaches."""
     classes: list[str]
 
     @property
@@ -34,15 +34,16 @@ class HeldOut:
 
 def quality(logits_NC: Logits, held_out: HeldOut, parameters: int, bytes_: int, speed: Speed) -> Quality:
     """Measure one model from its logits on the held-out examples."""
-    labelled, log_q_NC = held_out.is_labelled, log_probabilities(logits_NC)
+    labelled, teacher = held_out.is_labelled, held_out.teacher
     truth, chosen = held_out.codes[labelled], logits_NC[labelled].argmax(axis=1)
     has_labels = bool(labelled.any())
     return Quality(
         accuracy=float((chosen == truth).mean()) if has_labels else None,
         macro_f1=macro_f1(truth, chosen) if has_labels else None,
+        errors=int((chosen != truth).sum()) if has_labels else None,
         ce_loss=cross_entropy(logits_NC[labelled], truth) if has_labels else None,
-        agreement=float((logits_NC.argmax(axis=1) == held_out.teacher.argmax(axis=1)).mean()),
-        kl_to_teacher=mean_kl(log_probabilities(held_out.teacher), log_q_NC),
+        agreement=None if teacher is None else float((logits_NC.argmax(axis=1) == teacher.argmax(axis=1)).mean()),
+        kl_to_teacher=None if teacher is None else mean_kl(log_probabilities(teacher), log_probabilities(logits_NC)),
         parameters=parameters,
         bytes=bytes_,
         latency_ms=speed.latency_ms,
@@ -73,16 +74,20 @@ def gain_of(
     of_student, of_baseline = qualities
     if of_student.accuracy is None or of_baseline.accuracy is None:
         return None
+    if of_student.agreement is None or of_baseline.agreement is None:
+        raise ValueError("without a teacher there is no gain")
     labelled = held_out.is_labelled
     truth = held_out.codes[labelled]
     right = (after[labelled].argmax(axis=1) == truth).astype(np.float64)
     right_baseline = (baseline[labelled].argmax(axis=1) == truth).astype(np.float64)
+    errors = float((1 - right_baseline).sum())
     return Gain(
+        fewer_errors=1 - float((1 - right).sum()) / errors if errors else None,
         accuracy=of_student.accuracy - of_baseline.accuracy,
         accuracy_interval=bootstrap_interval(right - right_baseline, seed),
         macro_f1=(of_student.macro_f1 or 0.0) - (of_baseline.macro_f1 or 0.0),
         agreement=of_student.agreement - of_baseline.agreement,
-        kl_to_teacher=of_student.kl_to_teacher - of_baseline.kl_to_teacher,
+        kl_to_teacher=(of_student.kl_to_teacher or 0.0) - (of_baseline.kl_to_teacher or 0.0),
     )
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from core.report import Report
 from core.spec import JobSpec
 from worker.training.checkpoints import files_below, sha256_of
 from worker.training.desk import Desk
-from worker.training.export_tokenizer import save_tokenizer
 from worker.training.models import Loaded
+from worker.training.reading import Reader, save_reader
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Pages:
 def export(
     desk: Desk,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    reader: Reader,
     report: Report,
     pages: Pages,
     finetuned: Mapping[str, Loaded],
@@ -45,9 +45,9 @@ def export(
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    save_model(model, tokenizer, folder)
+    save_model(model, reader, folder)
     for name, teacher in finetuned.items():
-        save_model(teacher.model, teacher.tokenizer or tokenizer, folder / name)
+        save_model(teacher.model, teacher.reader or reader, folder / name)
     for file in files:
         shutil.copyfile(file, folder / file.name)
     _write(folder / "spec.json", spec_text(desk.spec))
@@ -71,10 +71,10 @@ def finetuned_of(desk: Desk, teachers: Sequence[Loaded]) -> dict[str, Loaded]:
     }
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(model: PreTrainedModel, reader: Reader, folder: Path) -> None:
     """Save a model so that transformers 5 and 4 both load it with their Auto classes."""
     model.save_pretrained(folder)
-    save_tokenizer(tokenizer, folder)
+    save_reader(reader, folder)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     _write(path, json.dumps(for_both_versions(config), indent=2, sort_keys=True, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""What a batch holds: the student's tokens, labels, the teacher's logits, its tokens where it reads along.
+"""What a batch holds: what the student reads, labels, the teacher's logits, what it reads where it reads along.
 
 Legend: B examples, C classes, T positions.
 """
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from worker.training.reading import Reading
 from worker.training.signal import Logits
 from worker.training.split import Rows
-from worker.training.tokens import Encoded
 
 IGNORED = -100
 
@@ -23,11 +23,11 @@ class Lessons(Dataset[int]):
     """A part of the data set to learn from. An item is the example's number; `collate` makes a batch of them."""
 
     rows: Rows
-    encoded: Encoded
+    reading: Reading
     codes: Rows
     """Class of every example of the data set, negative where it has no label."""
     teacher: Logits | None = None
-    teacher_encoded: Encoded | None = None
+    teacher_reading: Reading | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,22 +37,23 @@ class Lessons(Dataset[int]):
 
     @property
     def lengths(self) -> Rows:
-        return self.encoded.lengths[self.rows]
+        return self.reading.lengths[self.rows]
 
     @property
     def labelled(self) -> Rows:
         return self.rows[self.codes[self.rows] >= 0]
 
     def collate(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Return `texts` (as Encoded.batch), `labels` [B], `is_labelled` [B] and `teacher_logits` [B, C]."""
+        """Return `rows` [B], `inputs` (as Reading.batch), `labels` [B], `is_labelled` [B], `teacher_logits` [B, C]."""
         labels_B = torch.from_numpy(self.codes[np.asarray(rows)])
         batch: dict[str, Any] = {
-            "texts": self.encoded.batch(rows),
+            "rows": torch.tensor(rows),
+            "inputs": self.reading.batch(rows),
             "labels": labels_B.where(labels_B >= 0, IGNORED),
             "is_labelled": labels_B >= 0,
         }
         if self.teacher is not None:
             batch["teacher_logits"] = torch.from_numpy(np.asarray(self.teacher[np.asarray(rows)]))
-        if self.teacher_encoded is not None:
-            batch["teacher_texts"] = self.teacher_encoded.batch(rows)
+        if self.teacher_reading is not None:
+            batch["teacher_inputs"] = self.teacher_reading.batch(rows)
         return batch

@@ -1,6 +1,7 @@
 """Loading models and tokenizers: safetensors only, no remote code, fp32 weights, every failure in words."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,31 @@ from transformers import (
 from core.errors import ModelUnreadable, OutOfMemory
 from worker.training.labels import class_names
 from worker.training.memory import is_out_of_memory
+from worker.training.reading import Reader
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of classifier: what builds it with its head, and what its folder keeps to read examples with."""
+
+    auto: Any
+    """The transformers Auto class."""
+    reader: str
+    """The name of what reads: "tokenizer" or "image processor"."""
+    load_reader: Callable[[Path, str], Reader | None]
 
 
 @dataclass(frozen=True)
 class Loaded:
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase | None
+    reader: Reader | None
     fresh: frozenset[str]
     """Names of parameters that the folder did not hold; they were drawn at random."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """What reads, where it reads texts."""
+        return self.reader if isinstance(self.reader, PreTrainedTokenizerBase) else None
 
     @property
     def has_head(self) -> bool:
@@ -38,8 +56,17 @@ class Loaded:
         return class_names({int(index): str(name) for index, name in (self.model.config.id2label or {}).items()})
 
 
-def load(folder: Path, name: str, seed: int, *, classes: list[str] | None = None, fresh_head: bool = False) -> Loaded:
-    """Load a sequence classifier, or an encoder with a head drawn from `seed` in the place of the one it lacks.
+def load(
+    folder: Path,
+    name: str,
+    seed: int,
+    kind: Kind | None = None,
+    *,
+    classes: list[str] | None = None,
+    fresh_head: bool = False,
+) -> Loaded:
+    """Load a classifier (of texts unless `kind` says another), or a body with a head drawn from `seed` in the place of
+    the one it lacks.
 
     With `classes`, the head is made for them and the config says their names; with `fresh_head`, what head there was
     is left behind.
@@ -47,18 +74,19 @@ def load(folder: Path, name: str, seed: int, *, classes: list[str] | None = None
     Raises:
         ModelUnreadable: the folder does not hold a model that can be loaded, in words.
     """
+    kind = kind or TEXT_CLASSIFIER
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         if classes is not None:
             say_classes(config, classes)
         set_seed(seed)
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = kind.auto.from_pretrained(
             folder,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
-            attn_implementation=attention_of(config),
+            attn_implementation=attention_of(config, kind.auto),
             dtype=torch.float32,
             ignore_mismatched_sizes=classes is not None,
             output_loading_info=True,
@@ -71,8 +99,8 @@ def load(folder: Path, name: str, seed: int, *, classes: list[str] | None = None
     fresh = frozenset(report["missing_keys"]) | mismatched
     check_body(model, fresh, name)
     if fresh_head:
-        model, fresh = _with_fresh_head(model, seed), fresh | frozenset(head_parameters(model))
-    return Loaded(model.eval(), load_tokenizer(folder, name, required=False), fresh)
+        model, fresh = _with_fresh_head(model, seed, kind.auto), fresh | frozenset(head_parameters(model))
+    return Loaded(model.eval(), kind.load_reader(folder, name), fresh)
 
 
 def load_tokenizer(folder: Path, name: str, *, required: bool = True) -> PreTrainedTokenizerBase | None:
@@ -99,6 +127,10 @@ def _checked(tokenizer: Any) -> PreTrainedTokenizerBase:
         raise TypeError(f"{type(tokenizer).__name__} is no text tokenizer")
     return tokenizer
 
+
+TEXT_CLASSIFIER = Kind(
+    AutoModelForSequenceClassification, "tokenizer", lambda folder, name: load_tokenizer(folder, name, required=False)
+)
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -163,9 +195,9 @@ def positions_of(model: PreTrainedModel) -> int | None:
     return positions
 
 
-def _with_fresh_head(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+def _with_fresh_head(model: PreTrainedModel, seed: int, auto: Any) -> PreTrainedModel:
     set_seed(seed)
-    fresh = from_config(model.config)
+    fresh = from_config(model.config, auto)
     body(fresh).load_state_dict(body(model).state_dict())
     return fresh
 

@@ -18,6 +18,7 @@ from worker.training.journey import Journey
 from worker.training.memory import is_out_of_memory
 from worker.training.observer import Observer, Stopped
 from worker.training.pupil import Pupil
+from worker.training.reading import Reader, tokenizer_of
 from worker.training.trainer import DistilTrainer, Fill, Measure
 from worker.training.watch import Watch
 
@@ -34,7 +35,7 @@ class Phase:
     name: str
     folder: Path
     pupil: Callable[[], Pupil]
-    tokenizer: PreTrainedTokenizerBase
+    reader: Reader
     lessons: Course
     aim: Goal
     settings: TrainingSpec
@@ -43,6 +44,11 @@ class Phase:
     measure: Measure | None = None
     early_stopping: EarlyStoppingSpec | None = None
     fill: Fill | None = None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """What reads, for a model that reads texts."""
+        return tokenizer_of(self.reader)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
             _arguments(phase, micro_batch, accumulation),
             phase.lessons,
             phase.aim,
-            phase.tokenizer,
+            phase.reader,
             phase.measure,
             [watch],
             phase.fill,
@@ -200,7 +206,8 @@ def _free_memory() -> None:
 def _numbers(phase: Phase, micro_batch: int, error: BaseException) -> str:
     parameters = sum(parameter.numel() for parameter in phase.pupil().parameters())
     longest = int(phase.lessons.lengths.max())
+    examples = f"texts of up to {longest} tokens" if longest > 1 else "examples"
     return (
-        f"{phase.name} does not fit into memory: {parameters:,} parameters, micro-batches of {micro_batch} texts "
-        f"of up to {longest} tokens ({error})"
+        f"{phase.name} does not fit into memory: {parameters:,} parameters, micro-batches of {micro_batch} {examples} "
+        f"({error})"
     )

@@ -1,6 +1,6 @@
-"""Logits of a model for many texts, without gradients.
+"""Logits of a model for many examples, without gradients.
 
-Legend: B texts of a batch, C classes, R texts asked for.
+Legend: B examples of a batch, C classes, R examples asked for.
 """
 
 from collections.abc import Callable
@@ -13,22 +13,22 @@ from torch import nn
 from worker.training.device import Precision, autocast, device
 from worker.training.first_token import first_token_alone
 from worker.training.memory import is_out_of_memory
+from worker.training.reading import Reading
 from worker.training.split import Rows
-from worker.training.tokens import Encoded
 
 Pulse = Callable[[int], None]
-"""Called after each batch with the number of its texts."""
+"""Called after each batch with the number of its examples."""
 
 
 def logits_of(
-    model: nn.Module, encoded: Encoded, rows: Rows, *, batch_size: int, precision: Precision, pulse: Pulse | None = None
+    model: nn.Module, reading: Reading, rows: Rows, *, batch_size: int, precision: Precision, pulse: Pulse | None = None
 ) -> NDArray[np.float32]:
     """Return float32 logits [R, C] in the order of `rows`, read in batches of similar length, the longest first.
 
     The mode of the model (training or not) is as before when this returns, and no random number is drawn. A batch that
     does not fit into memory is halved.
     """
-    order = np.argsort(-encoded.lengths[rows], kind="stable")
+    order = np.argsort(-reading.lengths[rows], kind="stable")
     out_RC: NDArray[np.float32] | None = None
     was_training = model.training
     model.to(device()).eval()
@@ -37,7 +37,7 @@ def logits_of(
         while at < len(order):
             places = order[at : at + batch_size]
             try:
-                logits_BC = _forward(model, encoded, rows[places], precision)
+                logits_BC = _forward(model, reading, rows[places], precision)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or batch_size == 1:
                     raise
@@ -55,9 +55,9 @@ def logits_of(
 
 
 @torch.inference_mode()
-def _forward(model: nn.Module, encoded: Encoded, rows: Rows, precision: Precision) -> NDArray[np.float32]:
-    texts = {name: tensor.to(device()) for name, tensor in encoded.batch(rows).items()}
+def _forward(model: nn.Module, reading: Reading, rows: Rows, precision: Precision) -> NDArray[np.float32]:
+    inputs = {name: tensor.to(device()) for name, tensor in reading.batch(rows).items()}
     with autocast(precision), first_token_alone(model):
-        logits_BC = model(**texts).logits
+        logits_BC = model(**inputs).logits
     found: NDArray[np.float32] = logits_BC.float().cpu().numpy()
     return found

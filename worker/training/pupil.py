@@ -64,12 +64,12 @@ class Pupil(nn.Module):
                 for _ in mapping.student:
                     self.projections.append(nn.Linear(mapping.student_width, mapping.teacher_width, bias=False))
 
-    def forward(self, texts: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return logits [B, C] and the mapped hidden states [B, T, D] in the teacher's width."""
         if self.mapping is None:
             with first_token_alone(self.model):
-                return self.model(**texts).logits, []
-        found = self.model(**texts, output_hidden_states=True)
+                return self.model(**inputs).logits, []
+        found = self.model(**inputs, output_hidden_states=True)
         hidden = [found.hidden_states[layer] for layer in self.mapping.student]
         if self.projections:
             hidden = [projection(states) for projection, states in zip(self.projections, hidden, strict=True)]

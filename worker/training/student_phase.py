@@ -13,6 +13,7 @@ from worker.training.aim import Aim
 from worker.training.desk import Desk
 from worker.training.device import device
 from worker.training.evaluation import cross_entropy, mean_kl
+from worker.training.images.augment import jittered
 from worker.training.lessons import Lessons
 from worker.training.objectives.registry import HIDDEN, objective_of
 from worker.training.phase import Phase, steps_of
@@ -24,15 +25,19 @@ from worker.training.teaching import Classroom
 from worker.training.trainer import Measure
 
 
-def student_phase(desk: Desk, readings: Readings, classroom: Classroom, student: Student, signal: Logits) -> Phase:
+def student_phase(
+    desk: Desk, readings: Readings, classroom: Classroom, student: Student, signal: Logits | None
+) -> Phase:
     """Return the phase in which the student learns from the teacher's signal and the labels.
+
+    Without a teacher there is no signal, and the labelled examples alone are learned from.
 
     In an ensemble the hidden states are the first teacher's; where the two read other tokens, their means meet.
     """
     spec, hidden = desk.spec, desk.spec.logits_method.hidden
-    teacher = classroom.teachers[0].model
-    mapping = mapping_of(hidden, teacher, student.model) if hidden else None
-    is_same_reading = readings.teachers[0] is readings.student
+    teacher = classroom.teachers[0].model if hidden else None
+    mapping = mapping_of(hidden, teacher, student.model) if hidden and teacher else None
+    is_same_reading = not hidden or readings.teachers[0] is readings.student
     if hidden and not is_same_reading:
         desk.observer.event(
             "Teacher and student read different tokens: the means of their hidden states meet, not each token's."
@@ -40,18 +45,18 @@ def student_phase(desk: Desk, readings: Readings, classroom: Classroom, student:
     aim = Aim(
         alpha=spec.alpha,
         temperature=spec.T,
-        objective=objective_of(spec.logits_method),
+        objective=objective_of(spec.logits_method) if signal is not None else None,
         hidden=HIDDEN[hidden.type] if hidden else None,
         hidden_weight=hidden.weight if hidden else 0.0,
-        hidden_teacher=teacher.to(device()).eval() if hidden else None,  # type: ignore[arg-type]
+        hidden_teacher=teacher.to(device()).eval() if teacher else None,  # type: ignore[arg-type]
         is_same_reading=is_same_reading,
     )
-    train = readings.examples.parts.train
+    train = readings.examples.parts.train if signal is not None else readings.examples.labelled_train
     return Phase(
         name="student",
         folder=desk.folder / "student",
-        pupil=lambda: pupil_of(desk, student, mapping),
-        tokenizer=student.tokenizer,
+        pupil=lambda: pupil_of(desk, readings, student, mapping),
+        reader=student.reader,
         lessons=Lessons(train, readings.student, readings.codes, signal, readings.teachers[0] if hidden else None),
         aim=aim,
         settings=spec.training,
@@ -59,20 +64,22 @@ def student_phase(desk: Desk, readings: Readings, classroom: Classroom, student:
         precision=desk.precision,
         measure=measure_of(readings, aim, signal),
         early_stopping=spec.training.early_stopping,
+        fill=jittered(desk, readings.student, (classroom, readings.teachers) if spec.alpha > 0 else None),
     )
 
 
-def pupil_of(desk: Desk, student: Student, mapping: Mapping | None = None) -> Pupil:
+def pupil_of(desk: Desk, readings: Readings, student: Student, mapping: Mapping | None = None) -> Pupil:
     """Return a copy of the student as it is before it learns, with its adapters and projections."""
     lora, seed = desk.spec.student.lora, desk.spec.training.seed
-    model: nn.Module = with_lora(student.model, lora, seed) if lora else copy.deepcopy(student.model)
+    adapters = readings.medium.adapters
+    model: nn.Module = with_lora(student.model, lora, seed, adapters) if lora else copy.deepcopy(student.model)
     return Pupil(model, mapping, seed)
 
 
-def trainable_count(desk: Desk, student: Student) -> int:
+def trainable_count(desk: Desk, readings: Readings, student: Student) -> int:
     """Return how many of the student's parameters learn; its projections are not the student's."""
-    lora = desk.spec.student.lora
-    model = with_lora(student.model, lora, desk.spec.training.seed) if lora else student.model
+    lora, adapters = desk.spec.student.lora, readings.medium.adapters
+    model = with_lora(student.model, lora, desk.spec.training.seed, adapters) if lora else student.model
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,10 +14,12 @@ from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNO
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from core.architectures import MOST_PARAMETERS
 from core.errors import JobFailed, StudentUnusable
 from core.students import LoraSpec, StudentSpec
 from worker.training.labels import permutation_to
 from worker.training.models import (
+    Kind,
     Loaded,
     body,
     from_config,
@@ -28,21 +30,26 @@ from worker.training.models import (
     parameter_count,
     say_classes,
 )
+from worker.training.reading import Reader, tokenizer_of
 
-MOST_PARAMETERS = 2_000_000_000
 MOST_LAYERS, MOST_WIDTH = 200, 32_768
 
 
 @dataclass(frozen=True)
 class Student:
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    reader: Reader
     fresh: frozenset[str]
     """Names of parameters that no checkpoint gave; they learn even where only the head does."""
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """What reads, for a student that reads texts."""
+        return tokenizer_of(self.reader)
 
-def build(spec: StudentSpec, folder: Path | None, teacher: Loaded, classes: list[str], seed: int) -> Student:
-    """Make the student as it is before it learns, the same for the same seed.
+
+def build(spec: StudentSpec, folder: Path | None, teacher: Loaded | None, classes: list[str], seed: int) -> Student:
+    """Make a classifier of texts as it is before it learns, the same for the same seed.
 
     Copied layers are copied as the teacher is now: a teacher that is fine-tuned is fine-tuned before.
 
@@ -50,25 +57,35 @@ def build(spec: StudentSpec, folder: Path | None, teacher: Loaded, classes: list
         StudentUnusable: the config or the layers make no model.
         ModelUnreadable: the folder does not hold one.
     """
-    if spec.config is not None:
-        return _from_config(spec, teacher, classes, seed)
-    if spec.from_teacher is not None:
-        return _from_teacher(spec.from_teacher.layers, teacher, seed)
-    if folder is None:
+    if folder is not None:
+        loaded = from_folder(folder, spec.model or "student", classes, seed)
+        tokenizer = (
+            loaded.tokenizer or (teacher.tokenizer if teacher else None) or load_tokenizer(folder, spec.model or "")
+        )
+        return Student(loaded.model, required(tokenizer), loaded.fresh)
+    if teacher is None:
         raise StudentUnusable("the student's folder was not given")
-    return _from_folder(folder, spec.model or "student", teacher, classes, seed)
+    if spec.from_teacher is not None:
+        model = of_layers(spec.from_teacher.layers, teacher.model, seed, from_config)
+        return Student(model, required(teacher.tokenizer), frozenset())
+    return _from_config(spec, teacher, classes, seed)
 
 
-def _from_folder(folder: Path, name: str, teacher: Loaded, classes: list[str], seed: int) -> Student:
-    loaded = load(folder, name, seed)
+def from_folder(folder: Path, name: str, classes: list[str], seed: int, kind: Kind | None = None) -> Loaded:
+    """Load a classifier and fit its head to the classes: their order where it knows them, a fresh one where not.
+
+    Raises:
+        ModelUnreadable: the folder does not hold one.
+        StudentUnusable: the head cannot be reordered.
+    """
+    loaded = load(folder, name, seed, kind)
     order = permutation_to(loaded.classes, classes)
     if order is None or not loaded.has_head:
-        loaded = load(folder, name, seed, classes=classes, fresh_head=True)
+        loaded = load(folder, name, seed, kind, classes=classes, fresh_head=True)
     elif order != list(range(len(classes))):
         permute_head(loaded.model, order)
     say_classes(loaded.model.config, classes)
-    tokenizer = loaded.tokenizer or teacher.tokenizer or load_tokenizer(folder, name)
-    return Student(loaded.model, required(tokenizer), loaded.fresh)
+    return loaded
 
 
 def permute_head(model: PreTrainedModel, order: list[int]) -> None:
@@ -111,24 +128,44 @@ def built(
     Raises:
         StudentUnusable: the config makes no model, or one beyond all bounds.
     """
-    written: dict[str, Any] = {str(key): value for key, value in (spec.config or {}).items()}
-    model_type = str(written.pop("model_type"))
-    for key, value in written.items():
-        if isinstance(value, int) and not 0 <= value <= max(MOST_WIDTH, 10_000_000 if key == "vocab_size" else 0):
-            raise StudentUnusable(f"student.config.{key} is {value}")
     tokens: dict[str, Any] = {"vocab_size": max(len(tokenizer), vocabulary), "pad_token_id": tokenizer.pad_token_id}
-    try:
-        config = AutoConfig.for_model(model_type, **(tokens | written))
+
+    def build_with_words(config: PretrainedConfig) -> PreTrainedModel:
         say_special_tokens(config, tokenizer)
-        if getattr(config, "num_hidden_layers", 0) > MOST_LAYERS:
-            raise StudentUnusable(
-                f"student.config asks for {config.num_hidden_layers} layers; {MOST_LAYERS} is the most"
-            )
         if config.vocab_size < len(tokenizer):
             raise StudentUnusable(
                 f"student.config.vocab_size is {config.vocab_size}; the tokenizer has {len(tokenizer)} words"
             )
-        _check_size(config, build_model)
+        return build_model(config)
+
+    return random_model(spec, tokens, seed, build_with_words, kind)
+
+
+def random_model(
+    spec: StudentSpec,
+    defaults: Mapping[str, Any],
+    seed: int,
+    build_model: Callable[[PretrainedConfig], PreTrainedModel],
+    kind: str,
+) -> PreTrainedModel:
+    """Return a model with random weights for the transformers config that `student.config` says, over `defaults`.
+
+    Raises:
+        StudentUnusable: the config makes no model, or one beyond all bounds.
+    """
+    said = spec.config if isinstance(spec.config, dict) else {}
+    written: dict[str, Any] = {str(key): value for key, value in said.items()}
+    model_type = str(written.pop("model_type"))
+    for key, value in written.items():
+        if isinstance(value, int) and not 0 <= value <= max(MOST_WIDTH, 10_000_000 if key == "vocab_size" else 0):
+            raise StudentUnusable(f"student.config.{key} is {value}")
+    try:
+        config = AutoConfig.for_model(model_type, **{**defaults, **written})
+        if getattr(config, "num_hidden_layers", 0) > MOST_LAYERS:
+            raise StudentUnusable(
+                f"student.config asks for {config.num_hidden_layers} layers; {MOST_LAYERS} is the most"
+            )
+        check_size(config, build_model)
         set_seed(seed)
         return build_model(config)
     except JobFailed:
@@ -144,16 +181,12 @@ def say_special_tokens(config: PretrainedConfig, tokenizer: PreTrainedTokenizerB
             setattr(config, name, getattr(tokenizer, name))
 
 
-def _check_size(config: PretrainedConfig, build_model: Callable[[PretrainedConfig], PreTrainedModel]) -> None:
+def check_size(config: PretrainedConfig, build_model: Callable[[PretrainedConfig], PreTrainedModel]) -> None:
     """A config is a few bytes and may ask for all memory there is: bound it before anything is allocated."""
     with torch.device("meta"):
         count = parameter_count(build_model(copy.deepcopy(config)))
     if count > MOST_PARAMETERS:
         raise StudentUnusable(f"student.config asks for {count:,} parameters; {MOST_PARAMETERS:,} is the most")
-
-
-def _from_teacher(layers: tuple[int, ...], teacher: Loaded, seed: int) -> Student:
-    return Student(of_layers(layers, teacher.model, seed, from_config), required(teacher.tokenizer), frozenset())
 
 
 def of_layers(
@@ -237,8 +270,11 @@ def mark_trainable(student: Student, spec: StudentSpec) -> None:
         parameter.requires_grad_(name in learning)
 
 
-def with_lora(model: PreTrainedModel, spec: LoraSpec, seed: int, task_type: TaskType = TaskType.SEQ_CLS) -> nn.Module:
-    """Wrap a copy of the model with low-rank adapters; a classifier's head trains too.
+def with_lora(
+    model: PreTrainedModel, spec: LoraSpec, seed: int, task_type: TaskType | None = TaskType.SEQ_CLS
+) -> nn.Module:
+    """Wrap a copy of the model with low-rank adapters; a classifier's head trains too. peft has no word for image
+    classifiers: their task type is None.
 
     Raises:
         StudentUnusable: no module matches target_modules.
@@ -252,7 +288,7 @@ def with_lora(model: PreTrainedModel, spec: LoraSpec, seed: int, task_type: Task
         lora_alpha=spec.alpha,  # type: ignore[arg-type]
         lora_dropout=spec.dropout,
         target_modules=targets,
-        modules_to_save=head_modules(model) if task_type == TaskType.SEQ_CLS else None,
+        modules_to_save=head_modules(model) if task_type != TaskType.CAUSAL_LM else None,
     )
     set_seed(seed)
     try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from worker.training.device import Precision, device_name
 from worker.training.exchange import Inputs
-from worker.training.tokens import Encoded
+from worker.training.reading import Reading
 from worker.training.turns import Beat, turn_at
 
 HEARD = "The teacher has read these texts for an earlier job: what it said then is used."
@@ -46,12 +46,12 @@ class TeacherCache:
         teachers = [inputs.provenance[f"teacher-{place}"]["sha256"] for place in places]
         return cls(inputs.cache, teachers, inputs.is_awaited)
 
-    def key(self, teacher: int, encoded: Encoded, precision: Precision, **more: Any) -> str | None:
+    def key(self, teacher: int, reading: Reading, precision: Precision, **more: Any) -> str | None:
         """Return what tells this reading from every other one; None where nothing is shared.
 
         Args:
             teacher: its place in the spec. One that was fine-tuned in this job has no key.
-            encoded: the token ids that it reads, all of them, in their order.
+            reading: what it reads: all token ids or pixels, in their order.
             precision: that of the forward pass.
             more: what else decides the numbers, such as their kind and the order of the classes.
         """
@@ -59,7 +59,7 @@ class TeacherCache:
             return None
         said = {
             "teacher": self.teachers[teacher],
-            "read": encoded.digest,
+            "read": reading.digest,
             "precision": precision,
             "device": device_name(),
             "versions": [version("torch"), version("transformers")],

@@ -9,7 +9,7 @@ from core.errors import DatasetUnusable, LabelsDiffer, ModelUnreadable, StudentU
 from core.spec import JobSpec, TeacherSpec
 from worker.training.data import UNLABELLED, Examples
 from worker.training.labels import missing_from, permutation_to, places_among
-from worker.training.models import Loaded, load, say_classes
+from worker.training.models import TEXT_CLASSIFIER, Kind, Loaded, load, say_classes
 from worker.training.split import Rows
 from worker.training.students import permute_head
 
@@ -23,8 +23,8 @@ class Classroom:
     codes: Rows
 
 
-def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples) -> Classroom:
-    """Load all teachers and settle the classes before anything is trained.
+def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples, kind: Kind = TEXT_CLASSIFIER) -> Classroom:
+    """Load all teachers, if any, and settle the classes before anything is trained.
 
     A head that knows the data set's labels decides the order (the first teacher's, in an ensemble) and may know more
     classes; otherwise a teacher that is to be fine-tuned gets a fresh head for the labels as they are.
@@ -38,9 +38,9 @@ def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples) -> Clas
     teachers: list[Loaded] = []
     classes: list[str] | None = None
     for wanted, folder in zip(spec.teacher_models, folders, strict=True):
-        loaded = load(folder, wanted.model, seed)
-        if loaded.tokenizer is None:
-            raise ModelUnreadable(wanted.model, "its folder has no tokenizer")
+        loaded = load(folder, wanted.model, seed, kind)
+        if loaded.reader is None:
+            raise ModelUnreadable(wanted.model, f"its folder has no {kind.reader}")
         if wanted.finetune is not None and not len(examples.labelled_train):
             raise DatasetUnusable(f"teacher '{wanted.model}' cannot be fine-tuned: no training example has a label")
         if _knows(loaded, examples.names):
@@ -53,7 +53,7 @@ def gather(spec: JobSpec, folders: tuple[Path, ...], examples: Examples) -> Clas
         raise DatasetUnusable("the data set has no labels and no teacher's head says what the classes are")
     return Classroom(
         [
-            _with_classes(loaded, wanted, folder, order, seed)
+            _with_classes(loaded, wanted, folder, order, seed, kind)
             for loaded, wanted, folder in zip(teachers, spec.teacher_models, folders, strict=True)
         ],
         order,
@@ -77,12 +77,12 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10:,} more"
 
 
-def _with_classes(loaded: Loaded, wanted: TeacherSpec, folder: Path, order: list[str], seed: int) -> Loaded:
+def _with_classes(loaded: Loaded, wanted: TeacherSpec, folder: Path, order: list[str], seed: int, kind: Kind) -> Loaded:
     places = permutation_to(loaded.classes, order) if loaded.has_head else None
     if places is None and wanted.finetune is None:
         raise LabelsDiffer(wanted.model, _some(missing_from(loaded.classes, order) or order), _some(loaded.classes))
     if places is None:
-        return load(folder, wanted.model, seed, classes=order, fresh_head=True)
+        return load(folder, wanted.model, seed, kind, classes=order, fresh_head=True)
     if places != list(range(len(order))):
         try:
             permute_head(loaded.model, places)

@@ -4,7 +4,7 @@ Legend: B sequences, T positions.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from worker.training.data import Examples
+from worker.training.models import positions_of
 from worker.training.split import Rows
+
+SANE_LENGTH = 1_000_000
+"""Tokenizers that know no limit say 10^30."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class Encoded:
             arrays["token_type_ids"] = types_BT
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
+    def remarks(self, train: Rows, reader: str) -> Iterator[str]:
+        cut = int(self.is_cut[train].sum())
+        if cut:
+            longest = int(self.lengths.max())
+            yield f"{cut:,} of {len(train):,} training texts are cut at {longest} tokens for {reader}."
+
 
 def encode(examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path) -> Encoded:
     """Encode every example once into files under `folder`; texts over `max_length` tokens are cut and counted."""
@@ -99,3 +109,19 @@ def _encode_some(
 
 def _flat(lines: list[list[int]], dtype: type[np.int32] | type[np.int8]) -> bytes:
     return np.fromiter((token for line in lines for token in line), dtype=dtype).tobytes()
+
+
+def length_for(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, wanted: int) -> int:
+    """Return the most tokens that this model reads: what the spec wants, within the model's and tokenizer's limits."""
+    limits = [positions_of(model), tokenizer.model_max_length if tokenizer.model_max_length < SANE_LENGTH else None]
+    return min([wanted, *(limit for limit in limits if limit is not None)])
+
+
+def identity_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what tells tokenizers apart that cut texts differently."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return f"{id(tokenizer)}"
+    backend.no_truncation()
+    backend.no_padding()
+    return f"{backend.to_str()} {tokenizer.pad_token_id} {tokenizer.model_input_names}"

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
-    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -17,11 +16,11 @@ from transformers import (
 )
 
 from core.errors import LossDiverged
-from worker.training.export_tokenizer import save_tokenizer
 from worker.training.goal import Course, Goal
 from worker.training.observer import Stopped, StopReason
 from worker.training.order import LengthGroupedOrder
 from worker.training.pupil import Pupil
+from worker.training.reading import Reader, save_reader
 
 Measure = Callable[[nn.Module], dict[str, float]]
 """Metrics of a model on the validation part, by name."""
@@ -48,12 +47,12 @@ class DistilTrainer(Trainer):
         args: TrainingArguments,
         lessons: Course,
         aim: Goal,
-        tokenizer: PreTrainedTokenizerBase,
+        reader: Reader,
         measure: Measure | None,
         callbacks: list[TrainerCallback],
         fill: Fill | None = None,
     ) -> None:
-        self.pupil, self.lessons, self.aim, self.own_tokenizer, self.measure = pupil, lessons, aim, tokenizer, measure
+        self.pupil, self.lessons, self.aim, self.reader, self.measure = pupil, lessons, aim, reader, measure
         self.fill = fill
         self.stopped: StopReason | None = None
         self.random_state = torch.get_rng_state()
@@ -157,7 +156,7 @@ class DistilTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         self.pupil.plain().save_pretrained(folder)
-        save_tokenizer(self.own_tokenizer, folder)
+        save_reader(self.reader, folder)
         extra = self.pupil.extra_state
         if extra:
             save_file({name: tensor.contiguous() for name, tensor in extra.items()}, folder / EXTRA)

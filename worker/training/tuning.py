@@ -4,6 +4,7 @@ import copy
 
 from worker.training.aim import Aim
 from worker.training.desk import Desk, finetune_settings
+from worker.training.images.augment import jittered
 from worker.training.lessons import Lessons
 from worker.training.models import Loaded
 from worker.training.phase import Phase, steps_of, train
@@ -22,20 +23,21 @@ def finetune(desk: Desk, readings: Readings, classroom: Classroom) -> Classroom:
 
 
 def _finetuned(desk: Desk, readings: Readings, loaded: Loaded, number: int) -> Loaded:
-    if loaded.tokenizer is None:
-        raise ValueError("a teacher that reads has a tokenizer")
+    if loaded.reader is None:
+        raise ValueError("a teacher that reads has what reads for it")
     settings = finetune_settings(desk.spec, number)
     rows = readings.examples.labelled_train
     phase = Phase(
         name=f"teacher-{number}",
         folder=desk.folder / f"teacher-{number}",
         pupil=lambda: Pupil(copy.deepcopy(loaded.model)),
-        tokenizer=loaded.tokenizer,
+        reader=loaded.reader,
         lessons=Lessons(rows, readings.teachers[number], readings.codes),
         aim=Aim(alpha=0.0),
         settings=settings,
         steps=steps_of(settings, len(rows)),
         precision=desk.precision,
+        fill=jittered(desk, readings.teachers[number]),
     )
     trained = train(phase, desk.observer, desk.journey)
-    return Loaded(trained.model, loaded.tokenizer, frozenset())
+    return Loaded(trained.model, loaded.reader, frozenset())

@@ -37,21 +37,23 @@ def written(text: str | None) -> str:
 
 QUALITY_ROWS: list[tuple[str, Callable[[Quality], str]]] = [
     ("Accuracy", lambda q: share(q.accuracy)),
+    ("Wrong", lambda q: "n/a" if q.errors is None else f"{q.errors:,}"),
     ("Macro F1", lambda q: share(q.macro_f1)),
     ("Cross-entropy, nats", lambda q: nats(q.ce_loss)),
     ("Agreement with teacher", lambda q: share(q.agreement)),
     ("KL to teacher, nats", lambda q: nats(q.kl_to_teacher)),
     ("Parameters", lambda q: count(q.parameters)),
     ("Size of weights", lambda q: bytes_(q.bytes)),
-    ("Latency of one text", lambda q: f"{q.latency_ms:.1f} ms"),
+    ("Latency of one example", lambda q: f"{q.latency_ms:.1f} ms"),
     ("Throughput", lambda q: f"{q.examples_per_second:,.0f} /s"),
 ]
 
 
 def models_of(report: ClassificationReport) -> list[tuple[str, Quality]]:
-    """Return the columns of the table, the teacher first."""
+    """Return the columns of the table, the teacher first where there is one."""
     members = [(f"Teacher {name}", quality) for name, quality in report.teachers.items()]
-    columns = [("Teacher" if not members else "Teachers together", report.teacher), *members]
+    columns = [("Teacher" if not members else "Teachers together", report.teacher)] if report.teacher else []
+    columns += members
     columns += [("Student before", report.student_before), ("Student", report.student_after)]
     if report.baseline is not None:
         columns.append(("Labels alone", report.baseline))

@@ -13,7 +13,8 @@ from distill_client.cli.failures import CommandFailed
 from distill_client.cli.keys import lifetime, state_of
 from distill_client.shapes import ApiKey
 from tests.distill_client.cli.conftest import Run
-from tests.service.samples import model_files, writer_files
+from tests.service.pictures import mnist
+from tests.service.samples import model_files, writer_files, zipped
 
 ROWS = [{"text": f"film {place}", "label": "good" if place % 2 else "bad"} for place in range(10)]
 
@@ -63,6 +64,13 @@ def test_a_preview_shows_what_is_read_learned_and_cut(run: Run, tmp_path: Path) 
     (reading,) = run(*asked, "--json").lines
     assert reading["ids"] == [1, 2, 3, 2]
     assert reading["is_cut"]
+
+
+def test_images_are_shown_for_what_they_are(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "digits.zip").write_bytes(zipped(mnist(20, 10)))
+    dataset_id = run("datasets", "upload", str(tmp_path / "digits.zip")).out.strip()
+    assert "3 x 2 pixels, grey" in run("datasets", "show", dataset_id).out
+    assert "image=<image/x-portable-graymap, 3 x 2>" in run("datasets", "examples", dataset_id, "-n", "1").out
 
 
 def test_a_broken_line_is_named(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import datetime
 import gzip
 import io
 import json
@@ -127,7 +128,8 @@ FAULTS: dict[str, tuple[str, bytes, str, int | None, int | str | None]] = {
     "half a gzip": ("x.jsonl.gz", gzip.compress(GOOD * 1000)[:-20], "broken_archive", None, None),
     "half a Parquet": ("x.parquet", as_parquet()[:-20], "broken_parquet", None, None),
     "a Parquet bomb": ("x.parquet", as_parquet({"a": ["x" * 60_000] * 100}), "too_large_expanded", None, None),
-    "binary in Parquet": ("x.parquet", as_parquet({"a": [b"\xff"]}), "unsupported_type", None, "a"),
+    "binary in Parquet": ("x.parquet", as_parquet({"a": [b"\xff"]}), "not_an_image", 1, "a"),
+    "times in Parquet": ("x.parquet", as_parquet({"a": [datetime.time(1)]}), "unsupported_type", None, "a"),
     "a picture": ("x.png", b"\x89PNG\r\n\x1a\n\x00\x01\x02\x03\x04\x05\x06\x07", "unknown_format", None, None),
 }
 

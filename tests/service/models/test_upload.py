@@ -19,6 +19,7 @@ from service.models.archive import unpack
 from service.models.faults import ModelRefused
 from service.models.folder import check_member, examine
 from tests.service.live import Live
+from tests.service.pictures import image_model
 from tests.service.samples import (
     TENSORS,
     claimed,
@@ -265,3 +266,39 @@ def test_a_distilled_model_shows_its_job_and_takes_its_artifacts_with_it(live: L
     assert live.http.delete(f"/v1/models/{job_id}").status_code == 204
     assert live.http.get(f"/v1/jobs/{job_id}/artifacts").json()["data"] == []
     assert live.http.get(f"/v1/jobs/{job_id}/student.zip").status_code == 404
+
+
+def test_an_image_classifier_needs_its_processor_and_no_tokenizer(http: httpx.Client) -> None:
+    files = {"file": ("model.zip", zipped(image_model()))}
+    made = http.post("/v1/models", files=files, data={"name": "looks"}).json()
+    assert (made["task"], made["labels"], made["layers"]) == ("image-classification", ["cat", "dog"], 4)
+    files = {"file": ("model.zip", zipped(image_model(labels=None)))}
+    made = http.post("/v1/models", files=files, data={"name": "bare-looks"}).json()
+    assert (made["task"], made["labels"]) == ("image-classification", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "processor", "code"),
+    [
+        ("none", None, "no_processor"),
+        ("a list", [], "broken_config"),
+        ("another size", {"size": {"height": 24, "width": 16}}, "processor_differs"),
+        ("another crop", {"do_center_crop": True, "size": 16, "crop_size": 24}, "processor_differs"),
+        ("old style", {"size": 24}, "processor_differs"),
+        ("code", {"auto_map": {"AutoImageProcessor": "x.Y"}, "size": 16}, "remote_code"),
+    ],
+)
+def test_a_processor_that_does_not_fit_is_refused(tmp_path: Path, name: str, processor: Any, code: str) -> None:
+    files = image_model()
+    del files["preprocessor_config.json"]
+    if processor is not None:
+        files["preprocessor_config.json"] = json.dumps(processor).encode()
+    with pytest.raises(ModelRefused) as refused:
+        examined(tmp_path, zipped(files))
+    assert refused.value.faults[0].code == code
+
+
+@pytest.mark.parametrize("processor", [{"size": 16}, {"do_resize": False, "size": 24}, {"size": {"shortest_edge": 9}}])
+def test_a_processor_that_may_fit_is_left_to_the_worker(tmp_path: Path, processor: Any) -> None:
+    files = {**image_model(), "preprocessor_config.json": json.dumps(processor).encode()}
+    assert examined(tmp_path, zipped(files)).task == "image-classification"

@@ -38,7 +38,7 @@ def test_booleans_are_labels_too(reading: Any) -> None:
 
 def test_examples_without_a_text_are_left_out_and_counted(reading: Any) -> None:
     examples = reading({"text": [None, "", "  ", *TEXTS], "label": ["a", "b"] * 11 + ["a"]})
-    assert (len(examples), examples.without_text) == (20, 3)
+    assert (len(examples), examples.without_content) == (20, 3)
     assert [text for texts, _ in examples.texts() for text in texts] == TEXTS
 
 
@@ -53,7 +53,7 @@ def test_max_examples_takes_the_same_ones_for_the_same_seed(reading: Any) -> Non
     columns = {"text": TEXTS, "label": ["a", "b"] * 10}
     first, again = (reading(columns, max_examples=8).rows.tolist() for _ in range(2))
     assert (first, len(first)) == (again, 8)
-    assert reading(columns, max_examples=8).without_text == 0
+    assert reading(columns, max_examples=8).without_content == 0
     assert reading(columns, seed=1, max_examples=8).rows.tolist() != first
 
 

@@ -44,7 +44,7 @@ def test_the_manifest_names_every_other_file_with_its_hash(outcome: Outcome) -> 
         if path.name != "MANIFEST.json"
     }
     assert listed == found
-    assert manifest["provenance"] == {"teacher": "sha256:of-the-test"}
+    assert manifest["provenance"]["teacher-0"] == {"sha256": "of-the-test"}
     assert manifest["spec_sha256"] == hashlib.sha256((outcome.student / "spec.json").read_bytes()).hexdigest()
 
 

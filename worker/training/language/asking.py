@@ -14,9 +14,9 @@ from worker.training.language.data import Writing, Writings
 from worker.training.language.readings import WritingReadings
 from worker.training.language.scripts import Mask, Scripts, opening_of, without
 from worker.training.models import Loaded
-from worker.training.readings import length_for
 from worker.training.split import Parts, Rows
 from worker.training.students import Student, required
+from worker.training.tokens import length_for
 
 NO_PROMPTS = "texts without prompts leave nothing to ask: method on_policy needs a column of prompts or of messages"
 

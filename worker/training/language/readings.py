@@ -12,9 +12,9 @@ from worker.training.language.scripts import Cut, Scripts, pieces_of, write_down
 from worker.training.language.vocabulary import aligned, check_same_tokens
 from worker.training.models import Loaded
 from worker.training.observer import stop_if_asked
-from worker.training.readings import identity_of, length_for
 from worker.training.split import Parts, Rows
 from worker.training.students import Student, required
+from worker.training.tokens import identity_of, length_for
 
 
 class WritingReadings:

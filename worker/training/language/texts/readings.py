@@ -16,9 +16,9 @@ from worker.training.language.data import Writing, Writings, check_parts
 from worker.training.language.scripts import Scripts, write_down
 from worker.training.language.vocabulary import aligned, check_same_tokens
 from worker.training.observer import stop_if_asked
-from worker.training.readings import identity_of, length_for
 from worker.training.split import Parts, Rows
 from worker.training.students import Student
+from worker.training.tokens import identity_of, length_for
 
 SHORTEST = "."
 """What stands for a text before there is one."""
