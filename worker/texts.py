@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core import leases
 from core.artifacts import put_artifact
 from core.blobs import Blobs, Stored
+from core.chats import messages_of
 from core.database import Database
 from core.datasets import Datasets
 from core.events import record_event
@@ -94,7 +95,19 @@ def described(name: str, column: pa.ChunkedArray) -> dict[str, Any]:
         "nulls": column.null_count,
         "values": {count["values"]: count["counts"] for count in counts} if counts is not None else None,
         "mean_characters": round(mean, 1) if mean is not None else None,
+        "not_chats": not_chats(column),
+        "images": None,
     }
+
+
+def not_chats(column: pa.ChunkedArray) -> dict[str, Any] | None:
+    """Return which value is the first that is no chat, and why; None where all are."""
+    for line, cell in enumerate(column.to_pylist(), 1):
+        try:
+            messages_of(cell)
+        except ValueError as error:
+            return {"line": line, "why": str(error)}
+    return None
 
 
 def _write_rows(database: Database, lease: Lease, job: Job, artifacts: list[Artifact], dataset: Dataset | None) -> bool:

@@ -3,8 +3,6 @@
 import json
 from typing import Annotated, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from fastapi import APIRouter, Form, Query, Request, status
 from starlette.responses import Response
 
@@ -15,7 +13,6 @@ from core.ids import make_id
 from core.tables import Dataset
 from service.artifacts.endpoints import FILE, AnyResponse
 from service.blob_file import BlobFile
-from service.datasets.ingest import ingest
 from service.datasets.pictures import shown_image
 from service.datasets.preview import Preview
 from service.datasets.schemas import DatasetOut, DatasetUpload, ExamplesOut, dataset_out
@@ -50,6 +47,8 @@ def create_dataset(
     form: Annotated[DatasetUpload, Form()], service: ServiceDep, caller: CallerDep, once: OnceDep
 ) -> Response:
     """Upload a data set. It is checked line by line; a refusal lists the first ten faults with their places."""
+    from service.datasets.ingest import ingest  # 40 MB, which a service that nobody uploads to does not hold
+
     filename = filename_of(form.file)
     with scratch_folder(service.settings.work) as folder:
         content, examples = folder / "content", folder / "examples.parquet"
@@ -117,11 +116,13 @@ def list_examples(
     preview: Annotated[Preview, Query()],
 ) -> ExamplesOut:
     """Examples as they were understood: what a worker reads. With `tokenizer`, also as that model reads them."""
+    from pyarrow import ArrowException
+
     row = datasets.get(dataset_id)
     reader = preview.reader(row, models, blobs) if preview.tokenizer is not None else None
     try:
         data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, preview.offset, preview.limit)
-    except pa.ArrowException:
+    except ArrowException:
         raise BlobDamaged(row.examples_key) from None
     return ExamplesOut(
         data=data,
@@ -149,9 +150,11 @@ def delete_dataset(dataset_id: str, datasets: DatasetsWritten, session: WriteDep
 
 
 def _rows(file: BlobFile, row: Dataset, offset: int, limit: int) -> list[dict[str, Any]]:
+    from pyarrow.parquet import ParquetFile
+
     as_json = [column["name"] for column in row.columns if column["type"] == "json"]
     found: list[dict[str, Any]] = []
-    with pq.ParquetFile(file) as parquet:
+    with ParquetFile(file) as parquet:
         for group in range(parquet.num_row_groups):
             count = parquet.metadata.row_group(group).num_rows
             if offset < count:

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterator
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from core.blobs import Blobs
 from core.errors import BlobDamaged
 from core.spec import Form
@@ -52,14 +49,17 @@ def cut_faults(checked: Checked, form: Form | None, model: Model | None, blobs: 
 
 
 def _prompts(blobs: Blobs, dataset: Dataset, column: str) -> Iterator[str]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
     looked_at = 0
     try:
-        with pq.ParquetFile(BlobFile(blobs, dataset.examples_key, dataset.examples_bytes)) as parquet:
+        with ParquetFile(BlobFile(blobs, dataset.examples_key, dataset.examples_bytes)) as parquet:
             for batch in parquet.iter_batches(BATCH, columns=[column]):
                 for text in batch.column(0).to_pylist():
                     if looked_at == MOST_LOOKED_AT:
                         return
                     looked_at += 1
                     yield text or ""
-    except pa.ArrowException:
+    except ArrowException:
         raise BlobDamaged(dataset.examples_key) from None
