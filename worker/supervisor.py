@@ -155,9 +155,9 @@ class Supervisor:
 
 
 def secret_of(spec: dict[str, Any]) -> str | None:
-    """Return the name of the secret in a stored spec."""
+    """Return the name of the secret in a stored spec; a job on labels alone has no teacher that could need one."""
     teachers = spec["teacher"] if isinstance(spec["teacher"], list) else [spec["teacher"]]
-    named = (teacher["endpoint"].get("secret") for teacher in teachers if teacher.get("endpoint"))
+    named = (teacher["endpoint"].get("secret") for teacher in teachers if teacher and teacher.get("endpoint"))
     return next(named, None)
 
 

@@ -21,7 +21,7 @@ from core.spec import JobSpec
 from tests.worker.conftest import OWNER, SMALLEST, MakeJob, job_row
 from worker.children import Children
 from worker.job_log import log_key
-from worker.supervisor import Supervisor
+from worker.supervisor import Supervisor, secret_of
 
 # Which database it is does not matter here; tests/core tries every write on both.
 pytestmark = pytest.mark.databases("sqlite")
@@ -166,6 +166,20 @@ def test_the_child_ends_when_its_worker_does(queued: MakeJob, settings: Settings
     assert child.stdin is not None
     child.stdin.close()
     assert child.wait(10) == 1
+
+
+@pytest.mark.parametrize(
+    ("teacher", "secret"),
+    [
+        (None, None),
+        ({"model": "minilm", "endpoint": None}, None),
+        ([{"model": "a"}, {"model": "b"}], None),
+        ({"endpoint": {"secret": "vendor"}}, "vendor"),
+        ({"endpoint": {}}, None),
+    ],
+)
+def test_a_secret_is_found_where_a_teacher_names_one(teacher: object, secret: str | None) -> None:
+    assert secret_of({"teacher": teacher}) == secret
 
 
 def wait_for_status(database: Database, job_id: str, status: str) -> None:
