@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-import threading
 from pathlib import Path
 
 from core.settings import Settings
+from launcher.stopping import StopRequest
 from launcher.tree import FolderInUse, Tree
 
 
@@ -25,9 +25,10 @@ def main() -> int:
         "--until-stdin-ends", action="store_true", help="stop when the process that started this is gone"
     )
     chosen = parser.parse_args()
-    tree = Tree(chosen.host, chosen.port, chosen.data.resolve(), chosen.workers, chosen.ready_file, settings)
-    if chosen.until_stdin_ends:
-        threading.Thread(target=tree.stop_at_end_of_stdin, daemon=True).start()
+    should_stop = StopRequest(until_stdin_ends=chosen.until_stdin_ends)
+    tree = Tree(
+        chosen.host, chosen.port, chosen.data.resolve(), chosen.workers, chosen.ready_file, settings, should_stop
+    )
     try:
         return tree.run()
     except FolderInUse as error:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from typing import IO
 
 from core.settings import Settings
 from launcher.broker import embedded_broker, free_port
+from launcher.stopping import StopRequest
 
 STARTUP_SECONDS = 60.0
 LOOK_SECONDS = 0.5
@@ -50,14 +50,14 @@ class Tree:
     workers: int
     ready_file: Path | None
     settings: Settings
-    should_stop: threading.Event = field(default_factory=threading.Event)
+    should_stop: StopRequest = field(default_factory=StopRequest)
 
     def run(self) -> int:
         """Start everything, stay until Ctrl-C or SIGTERM, stop everything. Returns the exit code."""
         self.data.mkdir(parents=True, exist_ok=True)
         lock = _lock(self.data)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self.should_stop.set())
+            signal.signal(number, lambda *_: self.should_stop.ask())
         self.port = self.port or free_port(self.host)
         parts, environment = self._plan()
         try:
@@ -66,7 +66,7 @@ class Tree:
                 if part.name == "broker":
                     self._migrate(environment)
             if not self._wait_until_ready(parts):
-                return 0 if self.should_stop.is_set() else 1
+                return 0 if self.should_stop.is_made() else 1
             self._say_ready()
             self._watch(parts, environment)
             return 0
@@ -75,12 +75,6 @@ class Tree:
             if self.ready_file is not None:
                 self.ready_file.unlink(missing_ok=True)
             lock.close()
-
-    def stop_at_end_of_stdin(self) -> None:
-        """Stop once nobody holds the other end of our stdin. Blocks until then."""
-        while sys.stdin.buffer.read(1024):
-            pass
-        self.should_stop.set()
 
     @property
     def url(self) -> str:
@@ -135,7 +129,7 @@ class Tree:
 
     def _wait_until_ready(self, parts: list[Part]) -> bool:
         deadline = time.monotonic() + STARTUP_SECONDS
-        while not self.should_stop.is_set():
+        while not self.should_stop.is_made():
             if _answers(f"http://{_reachable(self.host)}:{self.port}/readyz"):
                 return True
             dead = next((part for part in parts if part.running and part.running.poll() is not None), None)
