@@ -26,7 +26,11 @@ TURNS = [
 
 
 def readings_of(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, columns: dict[str, list[Any]], **changes: Any
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    columns: dict[str, list[Any]],
+    teachers: PreTrainedTokenizerFast | None = None,
+    **changes: Any,
 ) -> tuple[AskingReadings, Notebook]:
     observer = Notebook()
     folder.mkdir(exist_ok=True)
@@ -37,8 +41,8 @@ def readings_of(
     writings = data.read(path, spec.dataset, 42, "either")
     model = llama(layers=1)
     assert spec.method.type == "on_policy"
-    teachers = [Loaded(model, tokenizer, frozenset())]
-    readings = AskingReadings(desk, writings, teachers, Student(model, tokenizer, frozenset()), spec.method)
+    loaded = [Loaded(model, teachers or tokenizer, frozenset())]
+    readings = AskingReadings(desk, writings, loaded, Student(model, tokenizer, frozenset()), spec.method)
     return readings, observer
 
 

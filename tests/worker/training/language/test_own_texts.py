@@ -1,5 +1,6 @@
 """Steps with the student's own texts: who writes, what is learned of it, and what it depends on."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast
 
 from core.methods import OnPolicyMethod
-from tests.worker.training.language.conftest import llama
+from tests.worker.training.language.conftest import TEMPLATE, chats, llama
 from tests.worker.training.language.test_asking import readings_of, told
 from worker.training.language.aim import WritingAim
 from worker.training.language.own_texts import Author, FreshLessons, script_of, tokens_of
@@ -71,6 +72,28 @@ def test_an_own_text_follows_its_prompt_and_has_no_label(lessons: FreshLessons, 
             assert read == tokens_of(lessons.readings.student, row).tolist()
             assert found.tolist() == lessons.readings.student.targets(row).tolist()
     assert torch.equal(batch["teachers"][0]["predicts"], batch["predicts"])
+
+
+def test_a_teacher_reads_an_own_text_behind_its_own_prompt(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, pupil: WritingPupil
+) -> None:
+    """Each model has its own chat template; the tokens that are scored are the same."""
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = "<|start|>So:" + TEMPLATE
+    columns = {**chats(12), "split": ["train"] * 8 + ["test"] * 4}
+    readings, _ = readings_of(tmp_path, tokenizer, columns, other, dataset={"columns": {"split": "split"}})
+    lessons = FreshLessons(readings, Author(method_of(), 5, tokenizer, Twin("fp32"), lambda: None))
+    (batch,) = lessons.fill(pupil, [lessons.collate(ROWS)], step=3)
+    teacher, mask = batch["teachers"][0], batch["targets"] != IGNORED
+    assert 0 < mask.sum() < len(mask)
+    own = [row for row in ROWS if lessons.author.is_own(row, 3)]
+    written = lessons.author.write(pupil.model, readings.student_prompts, own, 3)
+    theirs = iter(teacher["targets"].split(teacher["predicts"].sum(dim=1).tolist()))
+    for row, ids, real in zip(ROWS, teacher["texts"]["input_ids"], teacher["texts"]["attention_mask"], strict=True):
+        said, read = next(theirs).tolist(), ids[real.bool()].tolist()
+        assert said == (written[row] if row in own else readings.student.targets(row).tolist())
+        assert other.decode(read).startswith("<|start|>So:<|start|>user")
+        assert read[: len(read) - len(said)] == tokens_of(readings.teacher_prompts[0], row).tolist()
 
 
 def test_what_is_written_depends_on_seed_step_and_example_alone(lessons: FreshLessons, pupil: WritingPupil) -> None:
