@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(1 << 20, ge=1, description="Largest JSON body.")
     max_dataset_bytes: int = Field(2 << 30, ge=1, description="Largest data set upload.")
     max_dataset_expanded_bytes: int = Field(8 << 30, ge=1, description="Largest data set once decompressed.")
-    max_line_bytes: int = Field(8 << 20, ge=1, description="Longest line of a data set.")
+    max_line_bytes: int = Field(8 << 20, ge=1, description="Longest line of a data set, or largest file of one image.")
     max_model_bytes: int = Field(20 << 30, ge=1, description="Largest model upload, packed.")
     max_model_expanded_bytes: int = Field(40 << 30, ge=1, description="Largest model once unpacked.")
     max_labels: int = Field(1000, ge=2, description="Most classes in one data set.")

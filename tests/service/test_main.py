@@ -19,7 +19,7 @@ from migrations.revisions import upgrade
 from tests.service.samples import submit
 
 START_SECONDS = 60.0
-MEMORY_BYTES = 160 << 20
+MEMORY_BYTES = 150 << 20
 
 
 @contextmanager

@@ -42,10 +42,12 @@ def student_phase(
         desk.observer.event(
             "Teacher and student read different tokens: the means of their hidden states meet, not each token's."
         )
+    # With alpha 0 no teacher looks along, and what it said of images as they are is not of shifted ones.
+    is_heard = signal is not None and (spec.alpha > 0 or spec.training.augment is None)
     aim = Aim(
         alpha=spec.alpha,
         temperature=spec.T,
-        objective=objective_of(spec.logits_method) if signal is not None else None,
+        objective=objective_of(spec.logits_method) if is_heard else None,
         hidden=HIDDEN[hidden.type] if hidden else None,
         hidden_weight=hidden.weight if hidden else 0.0,
         hidden_teacher=teacher.to(device()).eval() if teacher else None,  # type: ignore[arg-type]

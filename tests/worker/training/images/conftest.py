@@ -86,6 +86,7 @@ def image_spec(**changes: Any) -> JobSpec:
         "teacher": "teacher",
         "student": {"config": MLP},
         "dataset": {"id": "ds", "validation": 0.0, "test": 0.0, "columns": {"split": "part"}},
+        "evaluation": {"baseline": False},
         "training": {"max_steps": 6, "batch_size": 32, "learning_rate": 1e-3},
     }
     for key, value in changes.items():

@@ -36,6 +36,7 @@ def digest(outcome: Outcome) -> str:
 def test_distilling_beats_labels_alone_where_labels_are_few(tmp_path: Path, few_file: Path, taught: Outcome) -> None:
     student, training = {"config": {**MLP, "hidden": [48, 48]}}, {"max_steps": 100, "learning_rate": 1e-2}
     job: dict[str, Any] = {"student": student, "training": {**training, "batch_size": 128}, "alpha": 0.9, "T": 4.0}
+    job["evaluation"] = {"baseline": True}
     report = report_of(run_job(tmp_path, few_file, taught.student, **job))
     assert report.task == "image-classification"
     assert report.gain is not None
@@ -173,6 +174,17 @@ def test_several_teachers_are_heard_together_also_where_they_look_along(
     )
     assert set(report_of(outcome).teachers) == {"mlp", "vit"}
     assert notebook.said("the teacher looks at each changed image anew")
+
+
+def test_with_alpha_0_nobody_looks_along_and_no_distance_to_the_teacher_is_logged(
+    tmp_path: Path, digits_file: Path, taught: Outcome
+) -> None:
+    notebook = Notebook()
+    jitter = {"max_steps": 2, "augment": {"jitter_pixels": 1}}
+    run_job(tmp_path, digits_file, taught.student, observer=notebook, alpha=0.0, training=jitter)
+    assert {"loss", "ce_loss"} <= set(notebook.series)
+    assert "kd_loss" not in notebook.series
+    assert not notebook.said("looks at each changed image")
 
 
 def test_a_model_that_does_not_read_what_its_processor_makes_is_said(
