@@ -63,6 +63,6 @@ class Estimate(Wire):
 
 
 Stage = Literal["loading", "teaching", "training", "evaluating", "exporting", "uploading"]
-"""Where a running job is. `teaching` prepares the teacher: fine-tuning it, caching its logits."""
+"""Where a running job is. `teaching` prepares the teacher: fine-tuning it, caching its logits, or letting it write."""
 EventType = Literal["status", "log", "done"]
 Level = Literal["info", "warning", "error"]
