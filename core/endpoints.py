@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from core.errors import JobFailed
 from core.methods import Count, Fraction, Frozen, NotNegative, Positive, ShortText
 from core.references import Name
 
@@ -71,7 +72,7 @@ class BudgetSpec(Frozen):
 
 
 class EndpointSpec(Frozen):
-    """An OpenAI-compatible server: vLLM, llama.cpp, a vendor. It shows texts and no logits."""
+    """An OpenAI-compatible server: vLLM, llama.cpp, a vendor. It shows texts, and of its probabilities at most some."""
 
     base_url: BaseUrl = Field(description="What `/chat/completions` is appended to; it often ends in /v1.")
     model: ShortText = Field(description="As the server calls it.")
@@ -85,9 +86,70 @@ class EndpointSpec(Frozen):
         0.95, description="The job fails once more than the rest of its texts got no answer."
     )
     budget: BudgetSpec = BudgetSpec()
+    logprobs: Annotated[Count, Field(le=100)] | None = Field(
+        None,
+        description="Ask for so many of the likeliest tokens at each place of a text, and let the student match them "
+        "too, by alpha. The student must have the server's tokens, and the server say their ids.",
+    )
 
 
 class EndpointTeacher(Frozen):
     """A black-box teacher: it writes, and nobody sees its weights."""
 
     endpoint: EndpointSpec
+
+
+# Why a job with such a teacher can fail
+
+
+class EndpointNotAllowed(JobFailed):
+    code, title, blame = "endpoint_not_allowed", "Endpoint not allowed", "user"
+    hint = "Ask the operator to allow the server in DISTILL_ENDPOINTS, or upload the teacher's weights."
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} may not be called: {self.args[1]}"
+
+
+class TeacherUnreachable(JobFailed):
+    """The server of a teacher gives no answer."""
+
+    code, title, blame = "teacher_unreachable", "Teacher not reached", "teacher"
+    hint = "Check that the server runs and that teacher.endpoint.base_url leads to it; then POST /v1/jobs/{id}/retry."
+
+    def __str__(self) -> str:
+        return f"the teacher at {self.args[0]} gives no usable answer: {self.args[1]}"
+
+
+class TeacherRefused(JobFailed):
+    """The server of a teacher answers, and refuses what it is asked."""
+
+    code, title, blame = "teacher_refused", "Teacher refuses", "teacher"
+    hint = (
+        "Check teacher.endpoint.model and .secret, and what method.generation asks for; the server's words say which."
+    )
+
+    def __str__(self) -> str:
+        return f"the teacher at {self.args[0]} refuses: {self.args[1]}"
+
+
+class NoLogprobs(JobFailed):
+    """A teacher's server was asked for its likeliest tokens and does not tell them, or not which tokens they are."""
+
+    code, title, blame = "no_logprobs", "Teacher tells no logprobs", "teacher"
+    hint = "Leave teacher.endpoint.logprobs out, or use a server that tells token ids: vLLM, llama.cpp, this service."
+
+    def __str__(self) -> str:
+        return f"the teacher at {self.args[0]} does not tell its likeliest tokens: {self.args[1]}"
+
+
+class TeacherFailing(JobFailed):
+    """Too many of the texts that a teacher was asked for never came."""
+
+    code, title, blame = "teacher_failing", "Too many texts failed", "teacher"
+    hint = (
+        "POST /v1/jobs/{id}/retry asks again for those that failed alone; or lower teacher.endpoint.min_success_ratio."
+    )
+
+    def __str__(self) -> str:
+        failed, whole, reasons = self.args
+        return f"{failed:,} of {whole:,} texts failed, more than min_success_ratio allows: {reasons}"

@@ -270,49 +270,6 @@ class TokenizersDiffer(JobFailed):
         return f"the student's tokens are not those of teacher '{teacher}': {difference}; logits cannot be compared"
 
 
-class EndpointNotAllowed(JobFailed):
-    code, title, blame = "endpoint_not_allowed", "Endpoint not allowed", "user"
-    hint = "Ask the operator to allow the server in DISTILL_ENDPOINTS, or upload the teacher's weights."
-
-    def __str__(self) -> str:
-        return f"{self.args[0]} may not be called: {self.args[1]}"
-
-
-class TeacherUnreachable(JobFailed):
-    """The server of a teacher gives no answer."""
-
-    code, title, blame = "teacher_unreachable", "Teacher not reached", "teacher"
-    hint = "Check that the server runs and that teacher.endpoint.base_url leads to it; then POST /v1/jobs/{id}/retry."
-
-    def __str__(self) -> str:
-        return f"the teacher at {self.args[0]} gives no usable answer: {self.args[1]}"
-
-
-class TeacherRefused(JobFailed):
-    """The server of a teacher answers, and refuses what it is asked."""
-
-    code, title, blame = "teacher_refused", "Teacher refuses", "teacher"
-    hint = (
-        "Check teacher.endpoint.model and .secret, and what method.generation asks for; the server's words say which."
-    )
-
-    def __str__(self) -> str:
-        return f"the teacher at {self.args[0]} refuses: {self.args[1]}"
-
-
-class TeacherFailing(JobFailed):
-    """Too many of the texts that a teacher was asked for never came."""
-
-    code, title, blame = "teacher_failing", "Too many texts failed", "teacher"
-    hint = (
-        "POST /v1/jobs/{id}/retry asks again for those that failed alone; or lower teacher.endpoint.min_success_ratio."
-    )
-
-    def __str__(self) -> str:
-        failed, whole, reasons = self.args
-        return f"{failed:,} of {whole:,} texts failed, more than min_success_ratio allows: {reasons}"
-
-
 class ChatTemplateUnusable(JobFailed):
     code, title, blame = "chat_template_unusable", "Chat template missing or unusable", "user"
     hint = (

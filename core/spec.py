@@ -295,6 +295,10 @@ class JobSpec(Frozen):
             raise _black_box("method.type", "has no logits to show")
         if self.student.model is None:
             raise _black_box("student", "has no layers and no tokenizer to give")
+        if self.endpoint.logprobs is not None and self.method.generation.chat is False:
+            raise _black_box("method.generation.chat", "tells the likeliest tokens of chats alone")
+        if self.endpoint.logprobs is not None and not self.method.keep_reasoning:
+            raise _black_box("method.keep_reasoning", "tells the likeliest tokens of whole texts alone")
         return self
 
     def misfits(self) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -338,6 +342,11 @@ class JobSpec(Frozen):
         return next((one.endpoint for one in self.teacher if isinstance(one, EndpointTeacher)), None)
 
     @property
+    def hears_likeliest(self) -> bool:
+        """Whether a teacher behind an endpoint tells the likeliest tokens of its texts, for the student to match."""
+        return self.endpoint is not None and self.endpoint.logprobs is not None
+
+    @property
     def teacher_models(self) -> tuple[TeacherSpec, ...]:
         """The teachers whose weights are read; none of them is behind an endpoint."""
         return tuple(one for one in self.teacher if isinstance(one, TeacherSpec))
@@ -364,6 +373,8 @@ class JobSpec(Frozen):
     def loss_formula(self) -> str:
         """The loss in words, echoed by the API (Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2)."""
         if self.method.type == "sequence":
+            if self.hears_likeliest:
+                return "alpha*KL_top_k(teacher||student)+(1-alpha)*CE(teacher's text)"
             return "CE(teacher's text)"
         if not self.teacher:
             return "CE(label, student)"

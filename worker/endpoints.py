@@ -13,8 +13,8 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from core.addresses import PORTS, Address, Reach, address_of, is_loopback, is_public
-from core.endpoints import EndpointSpec
-from core.errors import EndpointNotAllowed, SecretUnreadable
+from core.endpoints import EndpointNotAllowed, EndpointSpec
+from core.errors import SecretUnreadable
 from core.spec import JobSpec
 from core.wire import Order
 from worker.training.endpoint.line import NoReply, Reply

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 
 from core.addresses import Reach, is_loopback
-from core.endpoints import EndpointSpec
-from core.errors import EndpointNotAllowed, SecretNotFound
+from core.endpoints import EndpointNotAllowed, EndpointSpec
+from core.errors import SecretNotFound
 from core.secrets import Secrets
 from core.spec import JobSpec
 from service.jobs.faults import fault

@@ -87,7 +87,8 @@ def job_out(job: Job, queue_position: int | None = None) -> JobOut:
 
 def _loss(spec: JobSpec) -> LossOut:
     is_mixed = spec.method.type != "sequence"
-    return LossOut(formula=spec.loss_formula, T=spec.T if is_mixed else None, alpha=spec.alpha if is_mixed else None)
+    has_alpha = is_mixed or spec.hears_likeliest
+    return LossOut(formula=spec.loss_formula, T=spec.T if is_mixed else None, alpha=spec.alpha if has_alpha else None)
 
 
 def links_of(job_id: str) -> LinksOut:

@@ -50,7 +50,7 @@ def text_warnings(checked: Checked, form: Form | None) -> list[str]:
     method = spec.method
     assert method.type == "sequence"
     found = []
-    unused = sorted({"T", "alpha"} & spec.model_fields_set)
+    unused = sorted(({"T"} if spec.hears_likeliest else {"T", "alpha"}) & spec.model_fields_set)
     if unused:
         found.append(f"Method sequence learns texts as labels: {' and '.join(unused)} play no part.")
     if spec.evaluation.baseline and form is not None and lacks_completions(checked, form):

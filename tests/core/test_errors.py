@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from core import errors
+from core import endpoints, errors
 from core.errors import DistillError, JobFailed, every_error
 
-CORE_ERRORS = [kind for kind in every_error() if kind.__module__ == errors.__name__]
+CORE_ERRORS = [kind for kind in every_error() if kind.__module__ in (errors.__name__, endpoints.__name__)]
 # As many raw arguments as any of them takes; numbers, since some are formatted as such.
 ARGUMENTS = (1.5, 2.5, 3.5)
 
@@ -53,6 +53,7 @@ def test_whoever_can_mend_a_failed_job_is_named() -> None:
     assert {kind.blame for kind in every_error(JobFailed)} <= {"user", "teacher", "platform"}
 
 
-def test_the_tree_holds_every_error_of_the_module() -> None:
-    written = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DistillError)}
+def test_the_tree_holds_every_error_of_the_modules() -> None:
+    classes = [kind for module in (errors, endpoints) for _, kind in inspect.getmembers(module, inspect.isclass)]
+    written = {kind for kind in classes if issubclass(kind, DistillError)}
     assert written == set(CORE_ERRORS)

@@ -37,7 +37,8 @@ def spec(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     prices = {"price_per_million_prompt_tokens": 1.0, "price_per_million_completion_tokens": 2.0}
     endpoint = {"base_url": f"{stack.url}/v1", "model": "counting", "secret": "own-service", "concurrency": 2}
     return {
-        "teacher": {"endpoint": {**endpoint, "budget": {"max_tokens": 100_000, **prices}}},
+        "teacher": {"endpoint": {**endpoint, "logprobs": 8, "budget": {"max_tokens": 100_000, **prices}}},
+        "alpha": 0.7,
         "student": {"model": "starter"},
         "dataset": {"id": dataset, "validation": 0.0, "test": 0.25},
         "method": {
@@ -68,6 +69,12 @@ def test_a_student_learns_from_the_services_own_chat_endpoint_and_the_secret_is_
     assert report["texts"]["kept"] > 20
     assert report["student_after"]["loss"] < report["student_before"]["loss"]
     assert client.jobs.metrics(job.id, names=["endpoint/cost"])["series"]["endpoint/cost"]
+    distances = [point["value"] for point in client.jobs.metrics(job.id, names=["kd_loss"])["series"]["kd_loss"]]
+    assert distances[-1] < 0.5 * distances[0], "its likeliest tokens are learned too"
+    known = next(
+        str(event.data) for event in client.jobs.events(job.id) if "likeliest tokens are known" in str(event.data)
+    )
+    assert "8 likeliest tokens are known" in known
 
     client.jobs.download_folder(job.id, tmp_path / "student")
     shown += [client.jobs.logs(job.id), str(client.jobs.get(job.id).as_json())]

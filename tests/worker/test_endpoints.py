@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from core.addresses import Reach
-from core.endpoints import EndpointSpec, EndpointTeacher
-from core.errors import EndpointNotAllowed, SecretUnreadable
+from core.endpoints import EndpointNotAllowed, EndpointSpec, EndpointTeacher
+from core.errors import SecretUnreadable
 from core.spec import JobSpec
 from core.wire import Order
 from tests.misbehaving import Fault, misbehaving, refusing

@@ -47,6 +47,7 @@ def test_a_job_is_taken_with_every_default_and_without_the_secrets_value(
         "timeout_seconds": 120.0,
         "max_retries": 5,
         "min_success_ratio": 0.95,
+        "logprobs": None,
         "budget": dict.fromkeys(("max_tokens", "max_requests", "max_cost", *PRICES)),
     }
     assert told["estimate"]["cost"] is None
@@ -100,3 +101,18 @@ def _refusals(live: Live, base_url: str) -> list[tuple[str, str]]:
     }
     answer = live.http.post("/v1/jobs?dry_run=true", json=job)
     return [found for found in faults(answer) if found[0].startswith("/teacher")]
+
+
+def test_what_likeliest_tokens_cannot_be_told_of_is_refused(http: httpx.Client, job: dict[str, Any]) -> None:
+    def told(**method: Any) -> httpx.Response:
+        return asked(http, {**job, "method": {"type": "sequence", **method}}, logprobs=5)
+
+    assert told().json()["spec"]["teacher"]["endpoint"]["logprobs"] == 5
+    assert faults(told(keep_reasoning=False)) == [("/method/keep_reasoning", "black_box_teacher")]
+    assert faults(told(generation={"chat": False})) == [("/method/generation/chat", "black_box_teacher")]
+
+
+def test_the_loss_tells_whether_alpha_plays_a_part(http: httpx.Client, job: dict[str, Any]) -> None:
+    for logprobs, alpha in ((None, None), (5, 0.5)):
+        answer = http.post("/v1/jobs", json={**job, "teacher": {"endpoint": {**SERVER, "logprobs": logprobs}}})
+        assert (answer.json()["loss"]["alpha"], answer.json()["loss"]["T"]) == (alpha, None)

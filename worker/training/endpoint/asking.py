@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.endpoints import EndpointSpec
 from core.methods import GenerationSpec
+from worker.training.endpoint.likeliest import places_of
 from worker.training.endpoint.line import Reply
 from worker.training.generation.prompts import conversation
-from worker.training.generation.samples import Ask
+from worker.training.generation.samples import Ask, Place
 
 CHAT, PLAIN = "chat/completions", "completions"
 ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
@@ -26,11 +28,15 @@ class Manner:
 
     limit: str = "max_tokens"
     has_seed: bool = True
+    has_token_ids: bool = True
+    """Whether it is asked to write tokens as their ids, where logprobs are wanted: vLLM does, and this service."""
 
     def after(self, refusal: str) -> "Manner | None":
         """Return the manner that may please a server that refused with these words, or None where none is left."""
         if self.limit == "max_tokens" and "max_completion_tokens" in refusal:
             return replace(self, limit="max_completion_tokens")
+        if self.has_token_ids and "return_tokens_as_token_ids" in refusal:
+            return replace(self, has_token_ids=False)
         if self.has_seed and "seed" in refusal:
             return replace(self, has_seed=False)
         return None
@@ -46,7 +52,7 @@ class Question:
     completion_tokens: int
 
 
-def question_of(ask: Ask, spec: GenerationSpec, model: str, seed: int, manner: Manner) -> Question:
+def question_of(ask: Ask, spec: GenerationSpec, endpoint: EndpointSpec, seed: int, manner: Manner) -> Question:
     """Return the request for a text. A plain prompt is a user's message unless `generation.chat` is false."""
     turns = [dict(turn) for turn in conversation(ask.prompt, spec.system_prompt)]
     path, texts = CHAT, [turn["content"] for turn in turns]
@@ -54,7 +60,10 @@ def question_of(ask: Ask, spec: GenerationSpec, model: str, seed: int, manner: M
     if ask.prompt.text is not None and spec.chat is False:
         path, texts = PLAIN, [ask.prompt.text]
         asked = {"prompt": ask.prompt.text}
-    body = {"model": model, **asked, manner.limit: spec.max_new_tokens, **_sampling(spec)}
+    body = {"model": endpoint.model, **asked, manner.limit: spec.max_new_tokens, **_sampling(spec)}
+    if endpoint.logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": endpoint.logprobs}
+        body |= {"return_tokens_as_token_ids": True} if manner.has_token_ids else {}
     if manner.has_seed and spec.temperature > 0:
         body["seed"] = seed_of(seed, ask)
     return Question(path, body, most_tokens(texts), spec.max_new_tokens)
@@ -91,6 +100,8 @@ class Answer:
     """Why there is no text to learn from, such as `content_filter`."""
     prompt_tokens: int | None
     completion_tokens: int | None
+    places: tuple[Place, ...] = ()
+    """The likeliest tokens at each place of the text, where they were asked for and told with their ids."""
 
 
 def answer_of(reply: Reply) -> Answer | None:
@@ -108,7 +119,7 @@ def answer_of(reply: Reply) -> Answer | None:
         usage = reply.content.get("usage")
         text = _with_thoughts(message, written or "")
         prompt, completion = _count(usage, "prompt_tokens", 1), _count(usage, "completion_tokens", 1 if text else 0)
-        return Answer(text, reason in ENDED, withheld, prompt, completion)
+        return Answer(text, reason in ENDED, withheld, prompt, completion, places_of(choice))
     except (KeyError, IndexError, TypeError, AttributeError):
         return None
 

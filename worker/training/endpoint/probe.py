@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from core.endpoints import EndpointSpec
-from core.errors import TeacherRefused
+from core.endpoints import EndpointSpec, NoLogprobs, TeacherRefused
 from core.methods import GenerationSpec
 from worker.training.endpoint.asking import Answer, Manner, question_of
 from worker.training.endpoint.calls import OVER_BUDGET, Caller, Failure
@@ -23,12 +22,17 @@ async def found_manner(caller: Caller, endpoint: EndpointSpec, generation: Gener
     Raises:
         TeacherUnreachable: no answer, after all retries.
         TeacherRefused: an answer, but no text; in the server's words.
+        NoLogprobs: a text, without the likeliest tokens that were asked for.
     """
     short = generation.model_copy(update={"max_new_tokens": min(MOST_TOKENS, generation.max_new_tokens)})
     manner = Manner()
     while True:
-        found = await caller.answer(question_of(FIRST_QUESTION, short, endpoint.model, seed, manner))
-        if isinstance(found, Answer) or found is OVER_BUDGET:
+        found = await caller.answer(question_of(FIRST_QUESTION, short, endpoint, seed, manner))
+        if isinstance(found, Answer):
+            if endpoint.logprobs is not None and found.text and not found.places:
+                raise NoLogprobs(caller.line.name, "its answer has none, or has them without the ids of the tokens")
+            return manner
+        if found is OVER_BUDGET:
             return manner
         other = manner.after(found.detail) if found.reason == "refused" else None
         if other is None:

@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from core.errors import JobFailed, TeacherFailing, TeacherRefused, TeacherUnreachable
+from core.endpoints import TeacherFailing, TeacherRefused, TeacherUnreachable
+from core.errors import JobFailed
 from worker.training.endpoint.calls import OVER_BUDGET, Failure
 
 CLOSED_DOORS = frozenset({401, 402})

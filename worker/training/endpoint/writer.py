@@ -127,7 +127,7 @@ class _Round:
         writer = self.writer
         while self.asks and not self.is_tight and len(self.running) < writer.endpoint.concurrency:
             ask = self.asks.popleft()
-            question = question_of(ask, writer.generation, writer.endpoint.model, writer.seed, self.manner)
+            question = question_of(ask, writer.generation, writer.endpoint, writer.seed, self.manner)
             self.running[loop.create_task(self.caller.answer(question))] = ask
 
     def _count(self, failures: Sequence[tuple[Ask, Failure]]) -> None:
@@ -187,6 +187,7 @@ def sample_of(ask: Ask, answer: Answer) -> Sample:
         finished=answer.finished,
         fault="withheld" if answer.withheld else None,
         detail=answer.withheld,
+        places=() if answer.withheld else answer.places,
     )
 
 

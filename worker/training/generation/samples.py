@@ -1,12 +1,16 @@
 """What is asked of a writer, and what it wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Message = Mapping[str, str]
 """One turn of a conversation: `role` and `content`."""
 Part = Literal["train", "validation", "test"]
+
+
+Place = Sequence[Any]
+"""One place of a text: `[id of the token that was drawn, [[id, log-probability] of each of the likeliest]]`."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,12 @@ class Sample:
     """Why nothing was written, such as `prompt_too_long`."""
     detail: str | None = None
     """What is known of the fault beyond its name, such as a server's own words."""
+    places: Sequence[Place] = ()
+    """The likeliest tokens at each place of the text, where its writer told them."""
 
     @property
     def key(self) -> tuple[int, int]:
         return self.prompt, self.sample
 
     def as_json(self) -> dict[str, Any]:
-        return vars(self).copy()
+        return {name: value for name, value in vars(self).items() if name != "places" or value}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import TeacherFailing, TeacherRefused
+from core.endpoints import TeacherFailing, TeacherRefused
 from core.methods import SequenceMethod
 from tests.misbehaving import Fault, Misbehaving, misbehaving, refusing
 from tests.worker.training.endpoint.conftest import writer_of

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import JobFailed, TeacherRefused, TeacherUnreachable
+from core.endpoints import TeacherRefused, TeacherUnreachable
+from core.errors import JobFailed
 from tests.misbehaving import GARBAGE, RESET, Fault, misbehaving, refusing
 from tests.worker.training.endpoint.conftest import asks_of, silent, writer_of
 

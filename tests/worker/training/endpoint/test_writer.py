@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import JobFailed, TeacherFailing, TeacherRefused, TeacherUnreachable
+from core.endpoints import TeacherFailing, TeacherRefused, TeacherUnreachable
+from core.errors import JobFailed
 from tests.misbehaving import CUT, GARBAGE, RESET, Fault, completion, misbehaving, refusing, saying
 from tests.worker.training.endpoint.conftest import Ear, asks_of, silent, until_it_fails, writer_of, written
 from worker.training.endpoint.purse import LEDGER

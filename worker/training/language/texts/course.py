@@ -5,20 +5,24 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from core.methods import LogitsMethod
 from worker.training.desk import Desk, finetune_settings
 from worker.training.language.aim import WritingAim
 from worker.training.language.course import writing_pupil
 from worker.training.language.evaluation import Yardstick, tallies
 from worker.training.language.lectures import VALIDATED, voices_of
 from worker.training.language.lessons import WritingLessons
+from worker.training.language.models import vocabulary_of
 from worker.training.language.pupil import WritingPupil
 from worker.training.language.samples import spread
 from worker.training.language.shelf import States, keep_states
 from worker.training.language.signal import Voices
 from worker.training.language.students import writer_with_lora
+from worker.training.language.texts.heard import heard_likeliest
 from worker.training.language.texts.measures import loss_tally, mean_or_none
 from worker.training.language.texts.readings import TextReadings
 from worker.training.models import Loaded
+from worker.training.objectives.registry import objective_of
 from worker.training.observer import stop_if_asked
 from worker.training.phase import Phase, Trained, steps_of, train
 from worker.training.split import Rows
@@ -54,9 +58,21 @@ def listening(desk: Desk, readings: TextReadings, teachers: Sequence[Loaded], st
     return Listening(voices, keep_states(voices, readings.teachers, rows, desk.folder / "cache" / "heard", pulse))
 
 
+def text_aim(desk: Desk, readings: TextReadings, student: Student) -> WritingAim:
+    """Return what the student minimises: cross-entropy, and the distance to what a server told of its probabilities.
+
+    Those are at temperature 1: nobody could soften them, knowing only some.
+    """
+    if not desk.spec.hears_likeliest:
+        return WritingAim(desk.precision)
+    told = heard_likeliest(desk, readings, vocabulary_of(student.model))
+    return WritingAim(desk.precision, desk.spec.alpha, objective=objective_of(LogitsMethod()), signal=told)
+
+
 def student_phase(desk: Desk, readings: TextReadings, student: Student, heard: Listening | None) -> Phase:
-    """Return the phase in which the student is fine-tuned on the kept texts, by cross-entropy."""
-    lessons = WritingLessons(readings.parts.train, readings.student)
+    """Return the phase in which the student is fine-tuned on the kept texts."""
+    aim = text_aim(desk, readings, student)
+    lessons = WritingLessons(readings.parts.train, readings.student, aim.signal)
     measure = measure_of(desk, readings, heard)
     steps = steps_of(desk.spec.training, len(lessons))
     return Phase(
@@ -65,7 +81,7 @@ def student_phase(desk: Desk, readings: TextReadings, student: Student, heard: L
         pupil=lambda: writing_pupil(desk, student),
         reader=student.tokenizer,
         lessons=lessons,
-        aim=WritingAim(desk.precision),
+        aim=aim,
         settings=desk.spec.training,
         steps=steps,
         precision=desk.precision,

@@ -80,6 +80,8 @@ class TextReadings:
     dropped: int
     prompts: Rows
     """Where in the data set each text's prompt stands."""
+    samples: Rows
+    """Which of its prompt's samples each text is."""
 
     @property
     def cut(self) -> int:
@@ -109,10 +111,11 @@ def read_texts(desk: Desk, kept: Path, student: Reader, teachers: Sequence[Reade
     except TokenizersDiffer as difference:
         why = str(difference)
     parts = _with_targets(writings.parts, own, desk.spec.training.max_length)
-    prompts = pq.read_table(kept, columns=["prompt_index"]).column("prompt_index").to_numpy()[writings.rows]
+    keys = pq.read_table(kept, columns=["prompt_index", "sample_index"])
+    prompts, samples = (column.to_numpy()[writings.rows] for column in keys.columns)
     once = Parts(parts.train, *(_first_of_each(prompts, rows) for rows in (parts.validation, parts.test)))
     left = sum(len(rows) for rows in (parts.train, parts.validation, parts.test))
-    return TextReadings(once, own, theirs, why, len(writings) - left, prompts)
+    return TextReadings(once, own, theirs, why, len(writings) - left, prompts, samples)
 
 
 def _with_targets(parts: Parts, scripts: Scripts, longest: int) -> Parts:

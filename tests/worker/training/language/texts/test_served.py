@@ -14,8 +14,7 @@ import httpx
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from core.endpoints import EndpointSpec
-from core.errors import TeacherRefused
+from core.endpoints import EndpointSpec, NoLogprobs, TeacherRefused
 from core.methods import GenerationSpec
 from core.report import REPORT
 from tests.servers import free_port
@@ -138,6 +137,11 @@ def test_a_student_learns_from_a_teacher_that_is_only_heard(
 def test_a_model_that_it_does_not_serve_is_refused_in_its_words(served: Served, tmp_path: Path) -> None:
     with pytest.raises(TeacherRefused, match="Server is pinned"):
         served.writer(tmp_path, model="another").write(ASKS, silent)
+
+
+def test_a_server_that_tells_no_logprobs_is_found_out(served: Served, tmp_path: Path) -> None:
+    with pytest.raises(NoLogprobs):
+        served.writer(tmp_path, logprobs=5).write(ASKS, silent)
 
 
 def test_a_parameter_that_it_does_not_know_is_refused_in_its_words(served: Served, tmp_path: Path) -> None:
