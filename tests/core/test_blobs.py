@@ -1,5 +1,6 @@
 """A blob is there whole or not at all, and what is read is what was stored, or an error."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,7 +117,12 @@ def test_what_is_not_there_is_missing(blobs: Blobs, tmp_path: Path) -> None:
     blobs.delete(stored.key)
 
 
-names = st.text("ab .#%~*é_-0", min_size=1, max_size=12).filter(lambda name: name.strip(".") != "")
+def is_for_files(name: str) -> bool:
+    """A folder store has a use of its own for names that end in `#` and digits; uploads refuse them."""
+    return name.strip(".") != "" and not re.search(r"#\d+$", name)
+
+
+names = st.text("ab .#%~*é_-0", min_size=1, max_size=12).filter(is_for_files)
 
 
 @given(st.lists(names, min_size=1, max_size=4, unique_by=str.casefold))

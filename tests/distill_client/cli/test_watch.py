@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -46,7 +45,13 @@ def test_ctrl_c_detaches_and_the_job_goes_on(live: Live, tmp_path: Path) -> None
     output = tmp_path / "watch.txt"
     with output.open("wb") as file:
         command = [*COMMAND, "--url", live.url, "watch", job_id, "--exit-status"]
-        watcher = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ)
+        watcher = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            # Whoever runs the tests in the background has Ctrl-C ignored, and so would all that they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     deadline = time.monotonic() + 20
     while "Started" not in output.read_text():
         assert time.monotonic() < deadline

@@ -160,6 +160,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a way up": ("unsafe_member", lambda: zip_with("../config.json")),
     "a way up inside": ("unsafe_member", lambda: tarred({"a/../../config.json": b"{}"})),
     "an absolute name": ("unsafe_member", lambda: tarred({"/etc/config.json": b"{}"})),
+    "a name that a folder store keeps for itself": ("unsafe_member", lambda: zip_with("weights.bin#1")),
     "a drive": ("unsafe_member", lambda: zip_with("C:/config.json")),
     "a backslash": ("unsafe_member", lambda: zip_with("..\\config.json")),
     "a line break in a name": ("unsafe_member", lambda: tarred({"a\nb.txt": b"x"})),
