@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from transformers import TopPLogitsWarper
 
 from tests.worker.training.generation.conftest import spec_of
-from worker.training.generation.sampling import Draw, drawn, processors, uniforms
+from worker.training.generation.sampling import LIKELIEST, Draw, Nucleus, drawn, processors, uniforms
 
 DRAWS = 20_000
 
@@ -39,6 +40,24 @@ def test_draws_follow_the_softmax_of_the_processed_scores(changes: dict[str, flo
     assert counts_V[~possible_V].sum() == 0
     expected = (expected_V[possible_V] / expected_V.sum() * DRAWS).numpy()
     assert chisquare(counts_V[possible_V].numpy(), expected).pvalue > 0.01
+
+
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.95, 0.999])
+@pytest.mark.parametrize("sharpness", [0.01, 1.0, 4.0])
+def test_a_nucleus_is_that_of_transformers(top_p: float, sharpness: float) -> None:
+    torch.manual_seed(0)
+    scores_BV = torch.randn(8, 4 * LIKELIEST) * sharpness
+    ids_BT = torch.zeros(8, 1, dtype=torch.long)
+    ours_BV, theirs_BV = Nucleus(top_p)(ids_BT, scores_BV), TopPLogitsWarper(top_p)(ids_BT, scores_BV)
+    differing_BV = torch.isfinite(ours_BV) != torch.isfinite(theirs_BV)
+    assert differing_BV.sum(dim=-1).max() <= 1, "rounding may move the edge by a token"
+    assert torch.equal(ours_BV[~differing_BV], theirs_BV[~differing_BV])
+    assert torch.isfinite(ours_BV).sum(dim=-1).min() >= 1
+
+
+def test_a_nucleus_of_equal_scores_is_cut_where_the_sum_is_reached() -> None:
+    kept_BV = Nucleus(0.5)(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 8))
+    assert torch.isfinite(kept_BV).sum() == 4
 
 
 def test_padding_does_not_count_as_repeated() -> None:
