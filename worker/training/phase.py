@@ -13,6 +13,7 @@ from core.errors import OutOfMemory
 from core.spec import EarlyStoppingSpec, TrainingSpec
 from worker.training.checkpoints import Checkpoint, newest
 from worker.training.device import Precision, device
+from worker.training.dropout import quicken
 from worker.training.goal import Course, Goal
 from worker.training.journey import Journey
 from worker.training.memory import is_out_of_memory
@@ -101,8 +102,10 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
         mixes_losses=0 < phase.aim.alpha < 1,
     )
     while True:
+        pupil = phase.pupil()
+        quicken(pupil)
         trainer = DistilTrainer(
-            phase.pupil(),
+            pupil,
             _arguments(phase, micro_batch, accumulation),
             phase.lessons,
             phase.aim,
