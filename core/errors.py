@@ -262,7 +262,8 @@ class StudentUnusable(JobFailed):
 class TokenizersDiffer(JobFailed):
     code, title, blame = "tokenizers_differ", "Tokenizers differ", "user"
     hint = (
-        'Use a student with the teacher\'s tokenizer, or let the teacher write texts: "method": {"type": "sequence"}.'
+        'Use a student with the teacher\'s tokenizer, let the teacher write texts: "method": {"type": "sequence"}, or '
+        'compare sorted probabilities: "method": {"type": "logits", "alignment": "uld"}.'
     )
 
     def __str__(self) -> str:

@@ -89,14 +89,32 @@ class LogitsMethod(_Mixing):
     hidden: HiddenSpec | None = None
     alignment: Literal["uld"] | None = Field(
         None,
-        description="For language models with different tokenizers: optimal transport of sorted probabilities "
-        "(Boizard et al. 2024, arXiv:2402.12030).",
+        description="For language models with different tokenizers: the distance of their sorted probabilities in the "
+        "place of a divergence (Boizard et al. 2024, arXiv:2402.12030).",
     )
     top_k: Annotated[Count, Field(le=1024)] | None = Field(
         None,
         description="Language models: keep the teacher's k largest log-probabilities of each token on disk, and the "
         "rest's mass as one more class, instead of reading the teacher at every step.",
     )
+
+    @model_validator(mode="after")
+    def _alignment_stands_alone(self) -> Self:
+        """Sorted probabilities have lost their words: nothing that speaks of words or layers goes with them."""
+        if self.alignment is None:
+            return self
+        if self.divergence != type(self).model_fields["divergence"].default:
+            raise _misfit("method.divergence: alignment uld is itself what is minimised; leave divergence out")
+        if self.top_k is not None:
+            raise _misfit("method.top_k: alignment uld compares whole distributions; leave top_k out")
+        if self.hidden is not None:
+            raise _misfit("method.hidden: alignment uld compares probabilities alone; leave hidden out")
+        return self
+
+    def check_teachers(self, count: int) -> None:
+        """Raise PydanticCustomError where so many teachers cannot be learned from."""
+        if self.alignment is not None and count > 1:
+            raise _misfit("teacher: alignment uld learns from one teacher: several have no words in common to mix")
 
     @model_validator(mode="after")
     def _top_k_has_no_logits(self) -> Self:

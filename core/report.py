@@ -127,6 +127,9 @@ class WritingQuality(Part):
     """Share of tokens where this model's first choice is the teacher's; None where their tokens cannot be compared."""
     kl_to_teacher: float | None
     """Mean KL(teacher || model) at temperature 1, in nats; None like agreement."""
+    uld_to_teacher: float | None = None
+    """Mean distance of the sorted probabilities from the teacher's at temperature 1, between 0 and 2, over the tokens
+    that begin where one of the teacher's does; None where tokens are the same, and for the teacher itself."""
     completions_loss: float | None = None
     """Where the student learned from texts: the loss on the data set's own held-out completions, if it has any."""
     pass_rate: float | None = None
@@ -210,6 +213,15 @@ class WrittenTexts(Part):
     """For a teacher behind an endpoint."""
 
 
+class Alignment(Part):
+    """How a student met the logits of a teacher with other tokens (method.alignment)."""
+
+    aligned_tokens: int
+    """How many of examples.kept_tokens begin where one of the teacher's does, and learn from it."""
+    incomparable: str
+    """Why there is no KL to the teacher, and no agreement."""
+
+
 class GenerationReport(Part):
     task: Literal["text-generation"]
     held_out: Literal["test", "validation"]
@@ -225,6 +237,8 @@ class GenerationReport(Part):
     gain: WritingGain | None
     texts: WrittenTexts | None = None
     """For a student that learned from its teachers' texts."""
+    alignment: Alignment | None = None
+    """For a student that learned from the logits of a teacher with other tokens."""
     samples: list[Sample]
     compression: float | None
     """Teacher parameters over student parameters."""

@@ -229,9 +229,6 @@ Task = Literal["text-classification", "text-generation", "image-classification"]
 
 
 def _built_method(written: Any) -> Any:
-    kind = written.get("type", "logits") if isinstance(written, dict) else None
-    if kind == "logits" and written.get("alignment") is not None:
-        raise not_available("method.alignment", "Use a student that shares the teacher's tokenizer.")
     return {"type": "logits", **written} if isinstance(written, dict) else written
 
 
@@ -283,6 +280,8 @@ class JobSpec(Frozen):
             self.method.check_fits(self.alpha, self.training.train_on_prompt, self.training.max_length)
         if self.method.type == "sequence":
             self.method.check_route([teacher.model for teacher in self.teacher_models])
+        if self.method.type == "logits":
+            self.method.check_teachers(len(self.teacher))
         return self
 
     @model_validator(mode="after")
@@ -319,6 +318,8 @@ class JobSpec(Frozen):
                 yield ("method", "type"), "a classifier learns from logits"
             if top_k:
                 yield ("method", "top_k"), "a classifier's logits are few: all of them are kept"
+            if self.is_aligned:
+                yield ("method", "alignment"), "a classifier's classes are its teacher's, whatever its tokens are"
             if self.training.train_on_prompt:
                 yield ("training", "train_on_prompt"), "a classifier reads no prompt"
         if self.task == "image-classification":
@@ -358,6 +359,11 @@ class JobSpec(Frozen):
         return self.method
 
     @property
+    def is_aligned(self) -> bool:
+        """Whether logits are compared though the student's tokens may be others than its teacher's."""
+        return self.method.type == "logits" and self.method.alignment is not None
+
+    @property
     def mixing(self) -> LogitsMethod | OnPolicyMethod:
         """The method of a job that compares distributions, token by token or example by example."""
         assert self.method.type != "sequence"
@@ -378,6 +384,8 @@ class JobSpec(Frozen):
             return "CE(teacher's text)"
         if not self.teacher:
             return "CE(label, student)"
+        if self.is_aligned:
+            return "alpha*ULD_T(teacher,student)+(1-alpha)*CE"
         kl = {
             "forward_kl": "KL(teacher||student)",
             "reverse_kl": "KL(student||teacher)",

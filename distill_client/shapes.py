@@ -96,6 +96,7 @@ class WritingQuality(Shape):
     perplexity: float | None = None
     agreement: float | None = None
     kl_to_teacher: float | None = None
+    uld_to_teacher: float | None = None
     completions_loss: float | None = None
     pass_rate: float | None = None
     distinct_2: float | None = None
@@ -145,6 +146,13 @@ class WrittenTexts(Shape):
     spent: Spent | None = None
 
 
+class Alignment(Shape):
+    """How a student met the logits of a teacher with other tokens; `incomparable` says why there is no KL."""
+
+    aligned_tokens: int = 0
+    incomparable: str = ""
+
+
 class GenerationReport(Shape):
     """What a language model's job is worth."""
 
@@ -155,6 +163,7 @@ class GenerationReport(Shape):
     baseline: WritingQuality | None = None
     gain: WritingGain | None = None
     texts: WrittenTexts | None = None
+    alignment: Alignment | None = None
     samples: list[Sample] = []
     held_out: str = "test"
     compression: float | None = None

@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.report import (
+    Alignment,
     ClassificationReport,
     Cost,
     Examples,
@@ -108,6 +109,25 @@ def a_writing_report() -> GenerationReport:
         cost=Cost(seconds={"training": 300.0}, steps=90, device="cpu", precision="bf16"),
         verdict="The teacher brought -0.400 nats of KL to it per token over the texts alone.",
     )
+
+
+def a_report_across_tokenizers() -> GenerationReport:
+    """The report of a student that learned from the logits of a teacher with other tokens."""
+    plain, unknown = a_writing_report(), {"agreement": None, "kl_to_teacher": None}
+
+    def across(loss: float, distance: float | None, **changed: Any) -> WritingQuality:
+        return writing_quality(loss, **unknown, uld_to_teacher=distance, **changed)
+
+    assert plain.gain is not None
+    changed: dict[str, Any] = {
+        "teacher": across(3.1, None, parameters=134_515_008, tokens_per_second=15.0),
+        "student_before": across(9.0, 1.25),
+        "student_after": across(4.2, 0.31),
+        "baseline": across(4.6, 0.62),
+        "gain": plain.gain.model_copy(update={"kl_to_teacher": None, "kl_interval": None, "agreement": None}),
+        "alignment": Alignment(aligned_tokens=3210, incomparable="its tokens are <b>others</b>"),
+    }
+    return plain.model_copy(update=changed)
 
 
 def a_report_by_texts() -> GenerationReport:

@@ -12,6 +12,7 @@ from distill_client.cli.app import JobId, JsonFlag, app, connect
 from distill_client.cli.failures import CommandFailed
 from distill_client.cli.output import say, styled, table, write, write_json, write_table
 from distill_client.shapes import (
+    Alignment,
     Gain,
     GenerationReport,
     Interval,
@@ -50,6 +51,7 @@ WRITING_ROWS: tuple[tuple[str, Callable[[WritingQuality], str]], ...] = (
 TEXT_ROWS: dict[str, tuple[str, Callable[[WritingQuality], str]]] = {
     "completions_loss": ("loss on own completions", lambda one: formats.number(one.completions_loss)),
     "pass_rate": ("right answers", lambda one: formats.percent(one.pass_rate)),
+    "uld_to_teacher": ("distance of sorted probabilities", lambda one: formats.number(one.uld_to_teacher)),
 }
 SAMPLES_SHOWN = 2
 
@@ -85,6 +87,8 @@ def show_report(found: Report | GenerationReport) -> None:
         write_table(_table_of(writing_rows(found), _columns(models, alone, found.baseline)))
         if found.texts is not None:
             write(texts_line(found.texts))
+        if found.alignment is not None:
+            write(alignment_line(found.alignment))
         for sample in found.samples[:SAMPLES_SHOWN]:
             write_table(sample_table(sample))
         if found.gain is not None:
@@ -99,7 +103,7 @@ def show_report(found: Report | GenerationReport) -> None:
 
 
 def writing_rows(found: GenerationReport) -> list[tuple[str, Callable[[WritingQuality], str]]]:
-    """The table's rows: those of texts among them where something stands in them."""
+    """The table's rows: those of texts and of other tokens among them where something stands in them."""
     own = [row for name, row in TEXT_ROWS.items() if getattr(found.student_after, name) is not None]
     return [*WRITING_ROWS[:2], *own, *WRITING_ROWS[2:]]
 
@@ -112,6 +116,12 @@ def texts_line(texts: WrittenTexts) -> str:
         line += f" Nothing to compare with: {texts.no_baseline}."
     line += f" No KL to the teacher: {texts.incomparable}." if texts.incomparable is not None else ""
     return line + (f" {spent_line(texts.spent)}" if texts.spent is not None else "")
+
+
+def alignment_line(alignment: Alignment) -> str:
+    """How much of the texts was learned from a teacher with other tokens, and why there is no KL to it."""
+    met = f"{alignment.aligned_tokens:,} tokens that were learned begin where one of the teacher's does."
+    return f"{met} No KL to the teacher: {alignment.incomparable}."
 
 
 def spent_line(spent: Spent) -> str:

@@ -12,8 +12,13 @@ from service.jobs.faults import Part, fault, missing_column, share_faults, split
 from service.jobs.own_texts import own_text_faults
 from service.jobs.teachers_texts import asking_faults, teachers_text_faults, text_warnings
 from service.models.folder import task_of
-from service.models.tokenizers import has_chat_template, tokens_differ
+from service.models.tokenizers import has_chat_template, tokens_are_same, tokens_differ
 from service.problems import Fault
+
+SAME_TOKENS = (
+    "Teacher and student have the same tokens: method.alignment uld forgets which word each probability is of, and a "
+    "divergence of plain logits says more. Leave alignment out."
+)
 
 
 def writing_faults(checked: Checked, blobs: Blobs) -> Iterator[Fault]:
@@ -29,7 +34,7 @@ def writing_faults(checked: Checked, blobs: Blobs) -> Iterator[Fault]:
             lacking = ChatTemplateUnusable(f"'{name}'", "its tokenizer has no chat template")
             yield fault(parts, lacking.code, str(lacking), lacking.hint)
     if checked.spec.method.type != "sequence":
-        yield from _tokens(writers, blobs)
+        yield from _tokens(checked, writers, blobs)
         yield from cut_faults(checked, form, writers[0][2] if writers else None, blobs)
     else:
         yield from asking_faults(checked, blobs)
@@ -105,9 +110,17 @@ def _model(parts: list[Part], name: str, model: Model) -> Iterator[Fault]:
         yield fault(parts, "not_a_language_model", f"'{name}' is a {model.architecture}, which does not write")
 
 
-def _tokens(writers: list[tuple[list[Part], str, Model]], blobs: Blobs) -> Iterator[Fault]:
-    """Logits are compared token by token: every model must speak of the first one's tokens."""
+def _two(writers: list[tuple[list[Part], str, Model]]) -> tuple[Model, Model]:
+    return writers[0][2], writers[1][2]
+
+
+def _tokens(checked: Checked, writers: list[tuple[list[Part], str, Model]], blobs: Blobs) -> Iterator[Fault]:
+    """Logits are compared token by token: every model must speak of the first one's tokens, unless they are sorted."""
     if not writers:
+        return
+    if checked.spec.is_aligned:
+        if checked.spec.student.model is None or (len(writers) > 1 and tokens_are_same(blobs, *_two(writers))):
+            checked.warnings.append(SAME_TOKENS)
         return
     first_parts, _, first = writers[0]
     for parts, name, model in writers[1:]:

@@ -35,6 +35,12 @@ def tokens_differ(blobs: Blobs, student: Model, teacher: Model) -> str | None:
     return _difference(blobs, own, theirs)
 
 
+def tokens_are_same(blobs: Blobs, student: Model, teacher: Model) -> bool:
+    """Tell whether the files of both say that their tokens are the same. Raises BlobMissing, BlobDamaged."""
+    has_both = all(_file(model, "tokenizer.json") for model in (student, teacher))
+    return has_both and tokens_differ(blobs, student, teacher) is None
+
+
 @lru_cache(maxsize=256)
 def _difference(blobs: Blobs, own: Stored, theirs: Stored) -> str | None:
     student, teacher = _vocabulary(_json(blobs, own)), _vocabulary(_json(blobs, theirs))

@@ -147,7 +147,9 @@ def is_asked_for(spec: JobSpec) -> bool:
 
 def _what_the_baseline_sees(spec: JobSpec) -> str:
     seen = {name: value for name, value in spec.model_dump(mode="json").items() if name not in NOT_OF_THE_BASELINE}
-    seen["method"] = {name: value for name, value in seen["method"].items() if name not in ("divergence", "beta")}
+    seen["method"] = {
+        name: value for name, value in seen["method"].items() if name not in ("divergence", "beta", "alignment")
+    }
     # With alpha 0 a language model has no baseline to give: it is one.
     seen["is_taught"] = spec.alpha > 0 or spec.task != "text-generation"
     return json.dumps(seen, sort_keys=True)

@@ -44,6 +44,13 @@ def test_more_than_all_samples_cannot_agree() -> None:
         SequenceMethod.model_validate({"filters": {"agreement": {"k": 2}}})
 
 
+@pytest.mark.parametrize("beside", [{"top_k": 8}, {"divergence": "tvd"}, {"divergence": "jsd"}, {"hidden": {}}])
+def test_sorted_probabilities_know_no_words_and_no_layers(beside: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="alignment uld"):
+        LogitsMethod.model_validate({"alignment": "uld", **beside})
+    assert LogitsMethod.model_validate({"alignment": "uld", "divergence": "forward_kl"}).alignment == "uld"
+
+
 def test_logits_cannot_be_compared_where_probabilities_alone_are_kept() -> None:
     with pytest.raises(ValidationError, match="mse compares logits"):
         LogitsMethod.model_validate({"divergence": "mse", "top_k": 8})

@@ -243,11 +243,12 @@ def test_jsd_has_a_beta_from_the_start() -> None:
         ({"divergence": "reverse_kl"}, "alpha*T^2*KL(student||teacher)+(1-alpha)*CE"),
         ({"divergence": "tvd"}, "alpha*T^2*TVD(teacher,student)+(1-alpha)*CE"),
         ({"hidden": {"weight": 0.5}}, "alpha*T^2*KL(teacher||student)+(1-alpha)*CE+0.5*hidden_cosine"),
+        ({"alignment": "uld"}, "alpha*ULD_T(teacher,student)+(1-alpha)*CE"),
         ({"type": "on_policy"}, "alpha*T^2*JSD_beta(teacher,student)+(1-alpha)*CE(data set's completions)"),
     ],
 )
 def test_the_loss_is_said_in_words(method: dict[str, Any], formula: str) -> None:
-    task = "text-generation" if method.get("type") == "on_policy" else "text-classification"
+    task = "text-generation" if "type" in method or "alignment" in method else "text-classification"
     assert spec_of(task=task, method=method).loss_formula == formula
 
 

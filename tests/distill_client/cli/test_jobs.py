@@ -1,7 +1,7 @@
 from core.wire import JobError
 from tests.distill_client.cli.conftest import Run
 from tests.distill_client.live import Live
-from tests.reports import a_report_by_texts, a_writing_report
+from tests.reports import a_report_across_tokenizers, a_report_by_texts, a_writing_report
 
 ERROR = JobError(code="loss_diverged", message="loss was nan at step 3", hint="Lower it.", stage="training", step=3)
 
@@ -139,6 +139,22 @@ def test_a_report_by_texts_says_what_was_kept_and_what_is_not_known(run: Run, li
     assert "own completions" not in out
     (found,) = run("report", job_id, "--json").lines
     assert found == a_report_by_texts().model_dump(mode="json")
+
+
+def test_a_report_across_tokenizers_says_where_they_met_and_why_there_is_no_kl(run: Run, live: Live) -> None:
+    job_id = live.job(task="text-generation")
+    live.worker(job_id).succeed(a_report_across_tokenizers().model_dump(mode="json"))
+    out = run("report", job_id).out
+    for word in (
+        "distance of sorted probabilities",
+        "0.310",
+        "3,210 tokens that were learned begin where one of the teacher's does.",
+        "No KL to the teacher: its tokens are <b>others</b>.",
+        "Gain over the texts alone, nats per token: loss -0.400 (95 % interval -0.500 to -0.300)",
+    ):
+        assert word in out
+    (found,) = run("report", job_id, "--json").lines
+    assert found == a_report_across_tokenizers().model_dump(mode="json")
 
 
 def test_a_report_before_its_time_says_so(run: Run, live: Live) -> None:

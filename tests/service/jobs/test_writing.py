@@ -110,7 +110,7 @@ def test_chats_need_a_template_and_prompts_do_not(http: httpx.Client, teacher: s
         ({"<|end|>": 0, "x": 1}, "id 1 is 'x', and 'a' for the teacher"),
     ],
 )
-def test_other_tokens_are_refused_and_sequence_is_named_as_the_way(
+def test_other_tokens_are_refused_and_both_ways_out_are_named(
     http: httpx.Client, teacher: str, prompts: str, words: dict[str, int], says: str
 ) -> None:
     other = upload_writer(http, {**writer_files(), "tokenizer.json": tokenizer_json(words)})
@@ -118,8 +118,30 @@ def test_other_tokens_are_refused_and_sequence_is_named_as_the_way(
     (fault,) = answer.json()["errors"]
     assert (fault["pointer"], fault["code"]) == ("/student/model", "tokenizers_differ")
     assert says in fault["detail"]
-    assert '{"type": "sequence"}' in fault["hint"]
+    for way in ('"method": {"type": "sequence"}', '"alignment": "uld"'):
+        assert way in fault["hint"]
     assert faults(http, teacher=[teacher, other], dataset=prompts) == [("/teacher/1/model", "tokenizers_differ")]
+
+
+def test_other_tokens_are_taken_by_uld_and_of_the_same_ones_it_warns(
+    http: httpx.Client, teacher: str, prompts: str
+) -> None:
+    other = upload_writer(http, {**writer_files(), "tokenizer.json": tokenizer_json({"<|end|>": 0, "x": 1})})
+    uld = {"teacher": teacher, "dataset": prompts, "method": {"alignment": "uld"}}
+    answer = asked(http, **uld, student=other)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["warnings"] == []
+    assert answer.json()["spec"]["method"]["alignment"] == "uld"
+    same = upload_writer(http)
+    for student in (same, {"from_teacher": {"layers": [0]}}):
+        (warning,) = asked(http, **uld, student=student).json()["warnings"]
+        assert "a divergence of plain logits says more" in warning
+
+
+def test_classifiers_do_not_align(http: httpx.Client) -> None:
+    classifier = upload_model(http)
+    written = {"teacher": classifier, "student": classifier, "dataset": upload_dataset(http)}
+    assert faults(http, **written, method={"alignment": "uld"}) == [("/method/alignment", "wrong_for_task")]
 
 
 def test_one_may_know_more_tokens_than_the_other(http: httpx.Client, teacher: str, prompts: str) -> None:

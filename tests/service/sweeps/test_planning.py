@@ -22,6 +22,7 @@ HEAT = [{"T": 1.0}, {"T": 2.0, "alpha": 0.9}, {"method": {"type": "logits", "div
         ([{**point, "evaluation": {"baseline": True}} for point in HEAT], [0, 1, 2]),
         ([{**point, "evaluation": {"baseline": False}} for point in HEAT], [None, None, None]),
         ([{**point, "training": {"early_stopping": {}}} for point in HEAT], [0, 1, 2]),
+        ([{"task": "text-generation", "method": {"alignment": one}} for one in (None, "uld")], [0, 0]),
         ([{"alpha": alpha} for alpha in (0.0, 0.5, 1.0)], [0, 0, 0]),
         ([{"alpha": alpha, "task": "text-generation"} for alpha in (0.0, 0.5, 1.0)], [0, 1, 1]),
     ],

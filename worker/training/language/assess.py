@@ -6,17 +6,20 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from core.report import Cost, GenerationReport, Sample, WritingExamples, WritingGain, WritingQuality
+from core.report import Alignment, Cost, GenerationReport, Sample, WritingExamples, WritingGain, WritingQuality
 from worker.training.assess import bytes_of, facts_of, unique_names
 from worker.training.desk import Desk
 from worker.training.device import device_name
+from worker.training.language.alignment import Mates
 from worker.training.language.answers import Answered
-from worker.training.language.evaluation import Tally, Yardstick, perplexity, ratio_interval, tallies
+from worker.training.language.evaluation import Tally, TextsAlone, Yardstick, perplexity, ratio_interval, tallies
 from worker.training.language.lectures import Lectures
+from worker.training.language.models import vocabulary_of
+from worker.training.language.paired import Paired, PairedYardstick, distance
 from worker.training.language.readings import WritingReadings
 from worker.training.language.samples import SAMPLES, WRITTEN_TEXT, Written, distinct_2, spread, write
 from worker.training.language.signal import Present
-from worker.training.language.verdict import writing_verdict
+from worker.training.language.verdict import paired_verdict, writing_verdict
 from worker.training.models import Loaded, parameter_count
 from worker.training.observer import stop_if_asked
 from worker.training.phase import Trained
@@ -40,7 +43,11 @@ def assess_writers(
         models["baseline"] = baseline.model
     members = unique_names([teacher.model for teacher in desk.spec.teacher_models])
     theirs = dict(zip(members, [teacher.model for teacher in teachers], strict=True))
-    measured = _tallies(desk, readings, lectures, {**models, **(_marked(theirs) if len(theirs) > 1 else {})})
+    measured = (
+        _tallies(desk, readings, lectures, {**models, **(_marked(theirs) if len(theirs) > 1 else {})})
+        if readings.mates is None
+        else _paired_tallies(desk, readings, readings.mates, lectures, models)
+    )
     written = {name: _written(desk, readings, model, student.tokenizer) for name, model in models.items()}
     of_teachers = [
         _written(desk, readings, teacher.model, required(teacher.tokenizer), number)
@@ -54,7 +61,8 @@ def assess_writers(
     teacher = each[members[0]] if len(members) == 1 else _together(each, measured["teacher"])
     before, after, alone = own["student_before"], own["student_after"], own.get("baseline")
     gain = gain_of(measured["student_after"], measured["baseline"], desk.spec.training.seed) if alone else None
-    texts = [of_teachers[0], written["student_before"], written["student_after"]]
+    tokenizers = [required(teachers[0].tokenizer), student.tokenizer, student.tokenizer]
+    texts = list(zip([of_teachers[0], written["student_before"], written["student_after"]], tokenizers, strict=True))
     return GenerationReport(
         task="text-generation",
         held_out=readings.parts.held_out_name,
@@ -73,11 +81,14 @@ def assess_writers(
         student_after=after,
         baseline=alone,
         gain=gain,
+        alignment=_alignment(readings),
         samples=_samples(readings, student.tokenizer, texts),
         compression=teacher.parameters / after.parameters,
         speedup=after.tokens_per_second / teacher.tokens_per_second,
         cost=Cost(seconds=desk.seconds(), steps=trained.steps, device=device_name(), precision=desk.precision),
-        verdict=writing_verdict(teacher, after, alone, gain),
+        verdict=writing_verdict(teacher, after, alone, gain)
+        if readings.mates is None
+        else paired_verdict(teacher, (before, after, alone), gain),
     )
 
 
@@ -100,6 +111,26 @@ def _tallies(
         scripts[name] = readings.teachers[number]
     every: dict[str, nn.Module] = dict(models)
     return tallies(every, scripts, rows, yardstick, _pulse(desk, len(rows)), mixture="teacher")
+
+
+def _paired_tallies(
+    desk: Desk, readings: WritingReadings, mates: Mates, lectures: Lectures, models: dict[str, PreTrainedModel]
+) -> dict[str, Tally]:
+    """Measure students where the teacher's tokens are others; the teacher's own loss is per token of its own."""
+    rows, voices = readings.parts.held_out, lectures.voices
+    pulse = _pulse(desk, len(rows))
+    widest = max(voices.vocabulary, *(vocabulary_of(model) for model in models.values()))
+    yardstick = PairedYardstick(Paired(voices, Present(voices, readings.teachers), mates), widest)
+    found = tallies(dict(models), dict.fromkeys(models, readings.student), rows, yardstick, pulse)
+    alone = TextsAlone(voices.vocabulary, desk.precision)
+    teacher, scripts = {"teacher": voices.models[0]}, {"teacher": readings.teachers[0]}
+    return found | tallies(teacher, scripts, rows, alone, lambda _: stop_if_asked(desk.observer))
+
+
+def _alignment(readings: WritingReadings) -> Alignment | None:
+    if readings.mates is None or readings.why_incomparable is None:
+        return None
+    return Alignment(aligned_tokens=readings.mates.met(readings.parts.train), incomparable=readings.why_incomparable)
 
 
 def _pulse(desk: Desk, total: int) -> Callable[[int], None]:
@@ -136,8 +167,9 @@ def quality(tally: Tally, model: PreTrainedModel, written: Written) -> WritingQu
     return WritingQuality(
         loss=loss,
         perplexity=perplexity(loss),
-        agreement=tally.mean("agreement"),
-        kl_to_teacher=tally.mean("kl"),
+        agreement=tally.mean_or_none("agreement"),
+        kl_to_teacher=tally.mean_or_none("kl"),
+        uld_to_teacher=distance(tally),
         distinct_2=distinct_2(written.tokens),
         parameters=parameter_count(model),
         bytes=bytes_of(model),
@@ -162,27 +194,40 @@ def _together(each: dict[str, WritingQuality], mixture: Tally) -> WritingQuality
 
 def gain_of(after: Tally, baseline: Tally, seed: int) -> WritingGain:
     """Return what the teacher brought over the completions alone."""
+
+    def difference(measure: str) -> float | None:
+        return after.mean(measure) - baseline.mean(measure) if measure in after.sums else None
+
+    has_kl = "kl" in after.sums
     return WritingGain(
         loss=after.mean("loss") - baseline.mean("loss"),
         loss_interval=ratio_interval(after.sums["loss"] - baseline.sums["loss"], after.kept, seed),
-        kl_to_teacher=after.mean("kl") - baseline.mean("kl"),
-        kl_interval=ratio_interval(after.sums["kl"] - baseline.sums["kl"], after.kept, seed),
-        agreement=after.mean("agreement") - baseline.mean("agreement"),
+        kl_to_teacher=difference("kl"),
+        kl_interval=ratio_interval(after.sums["kl"] - baseline.sums["kl"], after.kept, seed) if has_kl else None,
+        agreement=difference("agreement"),
     )
 
 
-def _samples(readings: WritingReadings, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Written]) -> list[Sample]:
-    def said(tokens: Sequence[int]) -> str:
+Spoken = tuple[Written, PreTrainedTokenizerBase]
+"""What a model wrote, and the tokenizer in whose tokens it did."""
+
+
+def _samples(readings: WritingReadings, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Spoken]) -> list[Sample]:
+    def said(tokens: Sequence[int], tokenizer: PreTrainedTokenizerBase = tokenizer) -> str:
         return str(tokenizer.decode(list(tokens), skip_special_tokens=True))[:MOST_CHARACTERS]
+
+    def wrote(whose: int, place: int) -> str:
+        written, own_tokenizer = texts[whose]
+        return said(written.tokens[place], own_tokenizer)
 
     is_answered = isinstance(readings.writings, Answered)
     return [
         Sample(
             prompt=said(readings.student.prompt(int(row))[0].tolist()),
             reference=None if is_answered else said(np.asarray(readings.student.targets(int(row))).tolist()),
-            teacher=said(texts[0].tokens[place]),
-            student_before=said(texts[1].tokens[place]),
-            student_after=said(texts[2].tokens[place]),
+            teacher=wrote(0, place),
+            student_before=wrote(1, place),
+            student_after=wrote(2, place),
         )
         for place, row in enumerate(spread(readings.parts.held_out, SAMPLES))
     ]

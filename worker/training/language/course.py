@@ -6,9 +6,12 @@ from torch import nn
 
 from worker.training.desk import Desk, finetune_settings
 from worker.training.language.aim import WritingAim
-from worker.training.language.evaluation import Yardstick, tallies
+from worker.training.language.chunked import rows_at_once
+from worker.training.language.evaluation import Measuring, Yardstick, tallies
 from worker.training.language.lectures import VALIDATED, Lectures
 from worker.training.language.lessons import WritingLessons
+from worker.training.language.models import vocabulary_of
+from worker.training.language.paired import Paired, PairedYardstick, distance
 from worker.training.language.pupil import WritingPupil
 from worker.training.language.readings import WritingReadings
 from worker.training.language.students import writer_with_lora
@@ -29,8 +32,14 @@ def student_phase(desk: Desk, readings: WritingReadings, student: Student, lectu
         temperature=spec.T,
         objective=objective_of(spec.mixing) if is_taught else None,
         signal=lectures.signal if is_taught else None,
+        chunk_rows=rows_at_once(widest(student, lectures)),
     )
     return _phase(desk, readings, student, "student", aim, lectures, steps_of(spec.training, len(readings.learned)))
+
+
+def widest(student: Student, lectures: Lectures) -> int:
+    """Return the larger vocabulary: a chunk has rows of both."""
+    return max(vocabulary_of(student.model), lectures.voices.vocabulary)
 
 
 def baseline_phase(desk: Desk, readings: WritingReadings, student: Student, lectures: Lectures, steps: int) -> Phase:
@@ -72,7 +81,7 @@ def _phase(
         settings=spec.training,
         steps=steps,
         precision=desk.precision,
-        measure=measure_of(desk, readings, aim, lectures),
+        measure=measure_of(desk, readings, student, aim, lectures),
         early_stopping=spec.training.early_stopping,
     )
 
@@ -88,22 +97,30 @@ def trainable_count(desk: Desk, student: Student) -> int:
     return parameter_count(model, trainable_only=True)
 
 
-def measure_of(desk: Desk, readings: WritingReadings, aim: WritingAim, lectures: Lectures) -> Measure | None:
-    """Return what measures a model on the validation part, or None without one: loss, KL, agreement."""
-    rows = readings.rows_of(readings.parts.validation, VALIDATED)
-    if lectures.validation is None:
+def measure_of(
+    desk: Desk, readings: WritingReadings, student: Student, aim: WritingAim, lectures: Lectures
+) -> Measure | None:
+    """Return what measures a model on the validation part, or None without one: loss, KL, agreement.
+
+    Where the teacher's tokens are others there are no such two, and the distance of sorted probabilities is measured.
+    """
+    rows, heard = readings.rows_of(readings.parts.validation, VALIDATED), lectures.validation
+    if heard is None:
         return None
-    objective = aim.objective or objective_of(desk.spec.mixing)
-    yardstick = Yardstick(lectures.voices, lectures.validation, desk.spec.T, objective)
+    yardstick: Measuring
+    if isinstance(heard, Paired):
+        yardstick = PairedYardstick(heard, widest(student, lectures), desk.spec.T)
+    else:
+        yardstick = Yardstick(lectures.voices, heard, desk.spec.T, aim.objective or objective_of(desk.spec.mixing))
 
     def measure(model: nn.Module) -> dict[str, float]:
         scripts = {"model": readings.student}
         found = tallies({"model": model}, scripts, rows, yardstick, lambda _: desk.journey.tell())["model"]
+        near = {"kl": found.mean_or_none("kl"), "agreement": found.mean_or_none("agreement"), "uld": distance(found)}
         return {
             "loss": aim.alpha * found.mean("kd_loss") + (1 - aim.alpha) * found.mean("loss"),
             "ce": found.mean("loss"),
-            "kl": found.mean("kl"),
-            "agreement": found.mean("agreement"),
+            **{name: value for name, value in near.items() if value is not None},
         }
 
     return measure
@@ -118,13 +135,14 @@ def finetuned(desk: Desk, readings: WritingReadings, teachers: Sequence[Loaded])
 
 
 def _finetuned(desk: Desk, readings: WritingReadings, loaded: Loaded, number: int) -> Loaded:
-    settings, rows = finetune_settings(desk.spec, number), readings.parts.train
+    settings, scripts = finetune_settings(desk.spec, number), readings.teachers[number]
+    rows = readings.parts.train[scripts.kept(readings.parts.train) > 0]
     phase = Phase(
         name=f"teacher-{number}",
         folder=desk.folder / f"teacher-{number}",
         pupil=lambda: WritingPupil(writer_with_lora(loaded.model, None, settings.seed)),
         reader=required(loaded.tokenizer),
-        lessons=WritingLessons(rows, readings.teachers[number]),
+        lessons=WritingLessons(rows, scripts),
         aim=WritingAim(desk.precision),
         settings=settings,
         steps=steps_of(settings, len(rows)),

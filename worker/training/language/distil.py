@@ -57,7 +57,7 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
     teachers = finetuned(desk, readings, teachers)
     if spec.student.from_teacher is not None:
         student = build_writer(spec.student, inputs.student, teachers[0], spec.training.seed)
-    heard = lectures(desk, readings, voices_of(desk, teachers, student.model))
+    heard = lectures(desk, readings, voices_of(desk, teachers, student.model if readings.mates is None else None))
 
     desk.stage("training")
     phase = student_phase(desk, readings, student, heard)

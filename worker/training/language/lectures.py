@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from worker.training.desk import Desk
 from worker.training.device import device
 from worker.training.disk import free_bytes
 from worker.training.language.models import vocabulary_of
+from worker.training.language.paired import Paired
 from worker.training.language.readings import WritingReadings
 from worker.training.language.shelf import (
     Pulse,
@@ -40,14 +42,14 @@ class Lectures:
 
     voices: Voices
     signal: Signal
-    validation: States | None
+    validation: States | Paired | None
     """None where nothing is held out for validation."""
 
 
-def voices_of(desk: Desk, teachers: Sequence[Loaded], student: nn.Module) -> Voices:
-    """Return the teachers, ready to be read, over the ids that they share with the student."""
+def voices_of(desk: Desk, teachers: Sequence[Loaded], student: nn.Module | None) -> Voices:
+    """Return the teachers, ready to be read, over the ids that they share with the student, if there is one."""
     models = [teacher.model.to(device()).eval() for teacher in teachers]  # type: ignore[arg-type]
-    shared = shared_vocabulary([vocabulary_of(student), *(vocabulary_of(model) for model in models)])
+    shared = shared_vocabulary([vocabulary_of(model) for model in (*models, *([student] if student else []))])
     return Voices(models, desk.weights, shared, desk.precision)
 
 
@@ -62,20 +64,28 @@ def lectures(desk: Desk, readings: WritingReadings, voices: Voices) -> Lectures:
     pulse = _pulse(desk, len(validated) + (len(train_rows) if is_kept else 0))
     validation = None
     if len(validated):
-        validation = _states(desk, readings, voices, validated, folder / "validation", pulse)
+        validation = _met(readings, _states(desk, readings, voices, validated, folder / "validation", pulse))
     if not is_kept:
         _plan_along(desk, len(readings.learned), len(validated))
-        return Lectures(voices, Present(voices, readings.teachers), validation)
+        return Lectures(voices, _met(readings, Present(voices, readings.teachers)), validation)
     top_k, size = desk.spec.logits_method.top_k, kept_bytes(desk, readings, voices)
     what = f"the {top_k} likeliest words" if top_k else "last hidden states"
-    desk.observer.event(f"The teacher reads once: {what} of {readings.kept_tokens:,} tokens take {size:,} bytes.")
+    desk.observer.event(f"The teacher reads once: {what} of {readings.teachers_tokens:,} tokens take {size:,} bytes.")
     if top_k is None:
         states = _states(desk, readings, voices, train_rows, folder / "train", pulse, heard=HEARD)
-        return Lectures(voices, states, validation)
+        return Lectures(voices, _met(readings, states), validation)
     kept = keep_likeliest(
         voices, readings.teachers, train_rows, folder / "train", pulse, top_k=top_k, temperature=desk.spec.T
     )
     return Lectures(voices, kept, validation)
+
+
+ReadT = TypeVar("ReadT", Present, States)
+
+
+def _met(readings: WritingReadings, read: ReadT) -> ReadT | Paired:
+    """Return what the teachers say; of one with other tokens, where they begin with the student's."""
+    return read if readings.mates is None else Paired(read.voices, read, readings.mates)
 
 
 def _states(
@@ -138,8 +148,8 @@ def kept_bytes(desk: Desk, readings: WritingReadings, voices: Voices) -> int:
     """Return exactly how much of the teachers would be kept on disk."""
     top_k = desk.spec.logits_method.top_k
     if top_k:
-        return likeliest_bytes(voices, top_k, readings.kept_tokens)
-    return states_bytes(voices, readings.kept_tokens)
+        return likeliest_bytes(voices, top_k, readings.teachers_tokens)
+    return states_bytes(voices, readings.teachers_tokens)
 
 
 def _reads_beforehand(desk: Desk, readings: WritingReadings, voices: Voices) -> bool:

@@ -14,11 +14,13 @@ from worker.training.charts import Chart, Line, chart, series
 from worker.training.page import History, page_environment
 from worker.training.words import bytes_, count, nats, share
 
+ULD = "Distance of sorted probabilities, 0 to 2"
 ROWS: list[tuple[str, Callable[[WritingQuality], str]]] = [
     ("Loss per token, nats", lambda q: nats(q.loss)),
     ("Perplexity", lambda q: f"{q.perplexity:,.1f}" if q.perplexity < 1e6 else f"{q.perplexity:.1e}"),
     ("KL to teacher per token, nats", lambda q: nats(q.kl_to_teacher)),
     ("Same choice as the teacher", lambda q: share(q.agreement)),
+    (ULD, lambda q: nats(q.uld_to_teacher)),
     ("Distinct pairs of tokens", lambda q: share(q.distinct_2)),
     ("Parameters", lambda q: count(q.parameters)),
     ("Size of weights", lambda q: bytes_(q.bytes)),
@@ -35,6 +37,11 @@ def columns_of(report: GenerationReport, alone: str = "Texts alone") -> list[tup
     return columns + ([(alone, last)] if last is not None else [])
 
 
+def rows_of(report: GenerationReport) -> list[tuple[str, Callable[[WritingQuality], str]]]:
+    """Return the rows of the table; the distance where no KL is measured."""
+    return [row for row in ROWS if row[0] != ULD or report.alignment is not None]
+
+
 def writing_page(
     spec: JobSpec, report: GenerationReport, curves: Mapping[str, History], provenance: Mapping[str, Any]
 ) -> str:
@@ -47,7 +54,7 @@ def writing_page(
             spec=spec,
             report=report,
             models=columns_of(report),
-            rows=ROWS,
+            rows=rows_of(report),
             charts=drawn(curves),
             box=charts,
             spec_text=json.dumps(spec.model_dump(mode="json"), indent=2, ensure_ascii=False),
@@ -74,6 +81,7 @@ def drawn(curves: Mapping[str, History]) -> list[Chart]:
                 ("Validation: loss per token, nats", "ce"),
                 ("Validation: KL to teacher at the training's T, nats", "kl"),
                 ("Validation: same choice as the teacher", "agreement"),
+                ("Validation: distance of sorted probabilities at the training's T", "uld"),
             )
         ),
     ]
@@ -106,6 +114,6 @@ def writing_card(spec: JobSpec, report: GenerationReport) -> str:
     body = (
         card_environment()
         .get_template("writing_card.md")
-        .render(spec=spec, report=report, models=columns_of(report), rows=ROWS, name=data.model_name)
+        .render(spec=spec, report=report, models=columns_of(report), rows=rows_of(report), name=data.model_name)
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))

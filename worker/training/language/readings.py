@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from core.errors import DatasetUnusable
+from core.errors import DatasetUnusable, TokenizersDiffer
 from worker.training.desk import Desk
+from worker.training.language.alignment import Mates, Reader, mates_of
 from worker.training.language.data import Writings, check_parts
 from worker.training.language.scripts import Cut, Scripts, pieces_of, write_down
 from worker.training.language.vocabulary import aligned, check_same_tokens
@@ -16,9 +17,15 @@ from worker.training.split import Parts, Rows
 from worker.training.students import Student, required
 from worker.training.tokens import identity_of, length_for
 
+FEW_MEET = 0.3
+"""Share of the student's tokens below which a teacher of other tokens has little to say."""
+
 
 class WritingReadings:
     """Encodes the data set once per tokenizer, template and length; models that read alike share the files.
+
+    With `method.alignment` the teacher may cut the completions into other tokens: then `mates` says where the two meet,
+    and `why_incomparable` why nothing else can be compared.
 
     Raises:
         TokenizersDiffer: teacher and student do not cut the completions into the same tokens.
@@ -29,17 +36,46 @@ class WritingReadings:
         self.desk, self.writings = desk, writings
         self._kept: dict[tuple[str, int], Scripts] = {}
         names = [teacher.model for teacher in desk.spec.teacher_models]
-        for teacher, name in zip(teachers, names, strict=True):
-            check_same_tokens(student.tokenizer, required(teacher.tokenizer), name)
+        self.mates: Mates | None = None
+        self.why_incomparable: str | None = None
+        differs = self._differs(student, teachers, names)
+        if differs is not None and not desk.spec.is_aligned:
+            raise differs
         own = self._written(student.tokenizer, student.model, "the student")
         theirs = [
             self._written(required(teacher.tokenizer), teacher.model, f"teacher '{name}'")
             for teacher, name in zip(teachers, names, strict=True)
         ]
-        self.student, self.teachers = aligned(own, theirs, names)
+        try:
+            self.student, self.teachers = aligned(own, theirs, names) if differs is None else (own, theirs)
+        except TokenizersDiffer as found:
+            if not desk.spec.is_aligned:
+                raise
+            self.student, self.teachers, differs = own, theirs, found
         self.parts = self._usable()
+        if differs is not None:
+            self.why_incomparable = str(differs)
+            self.mates = self._mates(student, teachers[0], names[0])
         self.learned = self.parts.train
         """The examples that the student learns from."""
+
+    @staticmethod
+    def _differs(student: Student, teachers: Sequence[Loaded], names: Sequence[str]) -> TokenizersDiffer | None:
+        try:
+            for teacher, name in zip(teachers, names, strict=True):
+                check_same_tokens(student.tokenizer, required(teacher.tokenizer), name)
+        except TokenizersDiffer as differs:
+            return differs
+        return None
+
+    def _mates(self, student: Student, teacher: Loaded, name: str) -> Mates:
+        """Find where student and teacher meet; what is learned and what is held out must meet somewhere."""
+        own = Reader(student.tokenizer, "the student", self.student)
+        mates = mates_of(self.writings, own, Reader(required(teacher.tokenizer), name, self.teachers[0]))
+        for rows in (self.parts.train, self.parts.held_out):
+            if not mates.met(rows):
+                raise TokenizersDiffer(name, "no token of the completions begins where one of its own does")
+        return mates
 
     def _written(
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str, cut: Cut = pieces_of
@@ -81,6 +117,11 @@ class WritingReadings:
     def kept_tokens(self) -> int:
         return int(self.student.kept(self.parts.train).sum())
 
+    @property
+    def teachers_tokens(self) -> int:
+        """How many tokens of the training completions a teacher reads: kept_tokens, unless its tokens are others."""
+        return int(self.teachers[0].kept(self.parts.train).sum())
+
     def announce(self) -> None:
         """Say what is left out and what is cut."""
         event = self.desk.observer.event
@@ -97,6 +138,17 @@ class WritingReadings:
         if self.cut:
             event(f"{self.cut:,} of {whole:,} training examples are cut at {longest} tokens.", "warning")
         event(f"{self.kept_tokens:,} tokens of {whole:,} examples are learned in an epoch.")
+        if self.mates is not None:
+            self._announce_mates(self.mates.met(self.parts.train))
+
+    def _announce_mates(self, met: int) -> None:
+        share = met / self.kept_tokens
+        self.desk.observer.event(
+            f"{met:,} of these tokens ({share:.0%}) begin where one of the teacher's does, and learn from it as well; "
+            "the others learn from the texts alone.",
+            "warning" if share < FEW_MEET else "info",
+        )
+        self.desk.observer.event(f"KL to the teacher and agreement are not measured: {self.why_incomparable}.")
 
     def rows_of(self, part: Rows, most: int) -> Rows:
         """Return at most so many examples of a part, evenly spread."""

@@ -139,20 +139,49 @@ def write_down(
 def _encoded(
     writings: Sequence[Writing], tokenizer: PreTrainedTokenizerBase, name: str, cut: Cut
 ) -> Iterator[tuple[list[int], list[bool]]]:
+    for opening, some in stretches(writings, tokenizer, name, cut):
+        tokens, mask = list(opening), [False] * len(opening)
+        for stretch in some:
+            tokens += stretch.ids
+            mask += [stretch.piece.is_learned] * len(stretch.ids)
+        yield tokens, mask
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A piece as tokens; the one that closes it is among them."""
+
+    piece: Piece
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    """Which characters of the piece each token stands for, but for the one that closes it; empty unless asked for."""
+
+
+def stretches(
+    writings: Sequence[Writing], tokenizer: PreTrainedTokenizerBase, name: str, cut: Cut, *, with_spans: bool = False
+) -> Iterator[tuple[list[int], list[Stretch]]]:
+    """Yield of each example the ids that open it, and its pieces.
+
+    Raises:
+        ChatTemplateUnusable: as `write_down`.
+    """
     pieces = [list(cut(one, tokenizer, name)) for one in writings]
     texts = [piece.text for some in pieces for piece in some]
-    ids = iter(tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"])
-    opening = opening_of(tokenizer)
+    found = tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_offsets_mapping=with_spans,
+        verbose=False,
+    )
+    ids, spans = iter(found["input_ids"]), iter(found["offset_mapping"] if with_spans else [[]] * len(texts))
+    opening, end = opening_of(tokenizer), tokenizer.eos_token_id
     for one, some in zip(writings, pieces, strict=True):
-        tokens = [] if one.messages is not None else list(opening)
-        mask = [False] * len(tokens)
+        made = []
         for piece in some:
-            found = next(ids)
-            if piece.is_closed and tokenizer.eos_token_id is not None:
-                found = [*found, tokenizer.eos_token_id]
-            tokens += found
-            mask += [piece.is_learned] * len(found)
-        yield tokens, mask
+            closing = [end] if piece.is_closed and end is not None else []
+            made.append(Stretch(piece, [*next(ids), *closing], next(spans)))
+        yield [] if one.messages is not None else opening, made
 
 
 def opening_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:

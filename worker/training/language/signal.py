@@ -49,7 +49,7 @@ class Voices:
         ]
 
     @torch.no_grad()
-    def logits(self, hidden: Sequence[Tensor], rows: slice, temperature: float) -> Tensor:
+    def logits(self, hidden: Sequence[Tensor], rows: slice | Tensor, temperature: float) -> Tensor:
         """Return logits [n, V] of some rows whose softmax at `temperature` is the teachers' mixture there."""
         with autocast(self.precision):
             each = [

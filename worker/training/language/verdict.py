@@ -39,5 +39,29 @@ def writing_verdict(
     return f"{said}: {close}."
 
 
+Students = tuple[WritingQuality, WritingQuality, WritingQuality | None]
+"""Before, after, and on the data set's own completions."""
+
+
+def paired_verdict(teacher: WritingQuality, students: Students, gain: WritingGain | None) -> str:
+    """Say what a teacher with other tokens brought: its own loss is per token of its own, and says nothing here."""
+    before, after, alone = students
+    smaller = teacher.parameters / after.parameters
+    size = f"{smaller:.1f} times smaller than the teacher" if smaller >= 1.05 else "no smaller than the teacher"
+    close = (
+        f"the student is {size}, and its perplexity went from {before.perplexity:.1f} to {after.perplexity:.1f}; its "
+        "tokens are not the teacher's, so that there is no KL to it"
+    )
+    if gain is None or alone is None:
+        return f"{close[0].upper()}{close[1:]}; what the texts alone would give was not measured."
+    low, high = gain.loss_interval.low, gain.loss_interval.high
+    loss = difference(gain.loss, low, high, "nats of loss")
+    if high < 0:
+        return f"The teacher brought {loss} per token over the texts alone: {close}."
+    if low > 0:
+        return f"The teacher did harm, {loss} per token against the texts alone: {close}."
+    return f"The teacher brought nothing measurable over the texts alone, {loss} per token: {close}."
+
+
 def difference(value: float, low: float, high: float, unit: str) -> str:
     return f"{value:+.3f} {unit} (95 % interval {low:+.3f} to {high:+.3f})"

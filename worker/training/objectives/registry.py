@@ -13,11 +13,12 @@ from worker.training.objectives.jsd import jsd
 from worker.training.objectives.mse import mse
 from worker.training.objectives.reverse_kl import reverse_kl
 from worker.training.objectives.tvd import tvd
+from worker.training.objectives.uld import uld
 
 
 class Objective(Protocol):
     def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
-        """Return the sum over kept rows, times temperature squared."""
+        """Return the sum over kept rows, times temperature squared; of uld as it is."""
 
 
 HiddenObjective = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -33,6 +34,8 @@ HIDDEN: dict[str, HiddenObjective] = {"cosine": hidden_cosine, "mse": hidden_mse
 
 
 def objective_of(method: LogitsMethod | OnPolicyMethod) -> Objective:
-    """Return the divergence that `method` names, its own parameters filled in."""
+    """Return the divergence that `method` names, its own parameters filled in; uld takes its place."""
+    if method.type == "logits" and method.alignment is not None:
+        return uld
     divergence = DIVERGENCES[method.divergence]
     return partial(divergence, beta=method.beta) if method.divergence == "jsd" else divergence

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from core.report import Interval, WritingGain
-from tests.reports import a_writing_report, writing_quality
+from tests.reports import a_report_across_tokenizers, a_writing_report, writing_quality
 from tests.worker.training.language.conftest import spec_of
 from worker.training.language.page import writing_card, writing_page
-from worker.training.language.verdict import writing_verdict
+from worker.training.language.verdict import paired_verdict, writing_verdict
 from worker.training.words import written
 
 HISTORY = [{"step": step, "loss": 3.0 / step, "kd_loss": 2.0, "ce_loss": 1.0, "validation/kl": 1.0} for step in (1, 2)]
@@ -52,6 +52,37 @@ def test_the_page_does_without_a_baseline() -> None:
     assert "Texts alone" not in writing_page(
         spec_of(), a_writing_report().model_copy(update={"baseline": None, "gain": None}), {"student": HISTORY}, {}
     )
+
+
+def test_without_a_kl_the_page_and_the_card_say_why_and_lead_with_the_loss() -> None:
+    report = a_report_across_tokenizers()
+    shown = writing_page(spec_of(), report, {"student": HISTORY, "baseline": HISTORY}, {})
+    card = writing_card(spec_of(), report)
+    for said in (shown, card):
+        assert "KL and agreement were not measured: its tokens are &lt;b&gt;others&lt;/b&gt;" in said
+        assert "Distance of sorted probabilities" in said
+        assert "-0.400" in said
+        assert "nats of KL to the teacher" not in said
+    assert "of the student&#39;s tokens" in shown or "of the student's tokens" in shown
+    assert "74.3 %" in shown
+    assert "Distance of sorted" not in page(), "where there is a KL, it is what counts"
+    assert "kl_to_teacher" not in card.split("---")[1]
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [((-0.5, -0.3), "The teacher brought -0.400"), ((-0.5, 0.1), "nothing measurable"), ((0.1, 0.2), "did harm")],
+)
+def test_the_verdict_across_tokenizers_is_about_the_loss(interval: tuple[float, float], said: str) -> None:
+    report = a_report_across_tokenizers()
+    assert report.gain is not None
+    assert report.teacher is not None
+    gain = report.gain.model_copy(update={"loss_interval": Interval(low=interval[0], high=interval[1])})
+    students = (report.student_before, report.student_after, report.baseline)
+    verdict = paired_verdict(report.teacher, students, gain)
+    assert said in verdict
+    assert "no KL to it" in verdict
+    assert "was not measured" in paired_verdict(report.teacher, (*students[:2], None), None)
 
 
 def test_the_card_has_numbers_for_programs_and_for_people() -> None:

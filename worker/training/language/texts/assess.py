@@ -8,7 +8,6 @@ from core.report import (
     Sample,
     Spent,
     WritingExamples,
-    WritingGain,
     WrittenTexts,
 )
 from worker.training.assess import facts_of
@@ -16,8 +15,7 @@ from worker.training.desk import Desk
 from worker.training.device import device_name
 from worker.training.endpoint.purse import Purse
 from worker.training.generation.keeping import corpus_folder
-from worker.training.language.assess import MOST_CHARACTERS
-from worker.training.language.evaluation import Tally, ratio_interval
+from worker.training.language.assess import MOST_CHARACTERS, gain_of
 from worker.training.language.samples import SAMPLES, spread
 from worker.training.language.texts.finished import Finished
 from worker.training.language.texts.scores import Scores, teacher_key
@@ -92,22 +90,6 @@ def spent_of(desk: Desk) -> Spent | None:
         return None
     purse = Purse(desk.spec.endpoint.budget, corpus_folder(desk.folder / "writing"))
     return Spent(**asdict(purse.spent), cost=purse.cost)
-
-
-def gain_of(after: Tally, baseline: Tally, seed: int) -> WritingGain:
-    """Return what the teachers' texts brought over the data set's own completions."""
-
-    def difference(measure: str) -> float | None:
-        return after.mean(measure) - baseline.mean(measure) if measure in after.sums else None
-
-    has_kl = "kl" in after.sums
-    return WritingGain(
-        loss=after.mean("loss") - baseline.mean("loss"),
-        loss_interval=ratio_interval(after.sums["loss"] - baseline.sums["loss"], after.kept, seed),
-        kl_to_teacher=difference("kl"),
-        kl_interval=ratio_interval(after.sums["kl"] - baseline.sums["kl"], after.kept, seed) if has_kl else None,
-        agreement=difference("agreement"),
-    )
 
 
 def _samples(finished: Finished, scores: Scores) -> list[Sample]:

@@ -19,7 +19,7 @@ from worker.training.language.shelf import States, keep_states
 from worker.training.language.signal import Voices
 from worker.training.language.students import writer_with_lora
 from worker.training.language.texts.heard import heard_likeliest
-from worker.training.language.texts.measures import loss_tally, mean_or_none
+from worker.training.language.texts.measures import loss_tally
 from worker.training.language.texts.readings import TextReadings
 from worker.training.models import Loaded
 from worker.training.objectives.registry import objective_of
@@ -128,7 +128,7 @@ def measure_of(desk: Desk, readings: TextReadings, heard: Listening | None) -> M
             yardstick = Yardstick(heard.voices, heard.validation)  # type: ignore[arg-type] # there are rows
             tally = tallies({"model": model}, {"model": readings.student}, rows, yardstick, pulse)["model"]
         loss = tally.mean("loss")
-        others = {name: mean_or_none(tally, name) for name in ("kl", "agreement")}
+        others = {name: tally.mean_or_none(name) for name in ("kl", "agreement")}
         return {"loss": loss, "ce": loss, **{name: value for name, value in others.items() if value is not None}}
 
     return measure

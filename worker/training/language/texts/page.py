@@ -12,7 +12,8 @@ from worker.training import charts
 from worker.training.card import card_environment
 from worker.training.charts import Chart, Line, chart, series
 from worker.training.generation.filters import REASONS
-from worker.training.language.page import ROWS, columns_of
+from worker.training.language.page import columns_of
+from worker.training.language.page import rows_of as plain_rows
 from worker.training.page import History, page_environment
 from worker.training.words import nats, share
 
@@ -26,7 +27,8 @@ OWN_ROWS: dict[str, Row] = {
 def rows_of(report: GenerationReport) -> list[Row]:
     """Return the rows of the table, those of the writing among them where something stands in them."""
     own = [row for name, row in OWN_ROWS.items() if getattr(report.student_after, name) is not None]
-    return [*ROWS[:2], *own, *ROWS[2:]]
+    rows = plain_rows(report)
+    return [*rows[:2], *own, *rows[2:]]
 
 
 def texts_page(

@@ -14,7 +14,7 @@ from worker.training.language.evaluation import Tally, Yardstick, perplexity, ta
 from worker.training.language.samples import SAMPLES, Written, distinct_2, spread, write
 from worker.training.language.signal import Present
 from worker.training.language.texts.finished import Finished
-from worker.training.language.texts.measures import loss_tally, mean_or_none
+from worker.training.language.texts.measures import loss_tally
 from worker.training.language.texts.passing import likeliest, pass_rate, verified_prompts
 from worker.training.language.texts.readings import Reader
 from worker.training.language.twin import Twin
@@ -46,8 +46,8 @@ class Scores:
         return WritingQuality(
             loss=loss,
             perplexity=perplexity(loss),
-            agreement=mean_or_none(tally, "agreement"),
-            kl_to_teacher=mean_or_none(tally, "kl"),
+            agreement=tally.mean_or_none("agreement"),
+            kl_to_teacher=tally.mean_or_none("kl"),
             completions_loss=self._completions_loss(reader),
             pass_rate=self._pass_rate(name, reader),
             distinct_2=distinct_2(written.tokens),

@@ -1,11 +1,8 @@
 """The report of a student that learned from texts, in honest sentences."""
 
 from core.report import WritingGain, WritingQuality, WrittenTexts
-from worker.training.language.verdict import difference
+from worker.training.language.verdict import Students, difference
 from worker.training.verdict import percent
-
-Students = tuple[WritingQuality, WritingQuality, WritingQuality | None]
-"""Before, after, and on the data set's own completions."""
 
 
 def texts_verdict(
