@@ -27,19 +27,6 @@ def children(tmp_path: Path) -> Iterator[Children]:
     made.close()
 
 
-TAKES_AND_GIVES_BACK = """
-import resource
-faults = []
-for _ in range(2):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = bytearray(64 << 20)
-    block[::4096] = b"x" * len(block[::4096])
-    del block
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(faults[1] / faults[0])
-"""
-
-
 def words_of(child: subprocess.Popen[bytes]) -> str:
     """What a child said; it has ended."""
     assert child.stdin is not None
@@ -114,14 +101,3 @@ def test_a_real_child_that_is_never_needed_ends_in_peace() -> None:
     child = subprocess.Popen([sys.executable, "-m", "worker.run"], stdin=subprocess.PIPE)
     child.communicate()
     assert child.returncode == 0
-
-
-@pytest.mark.parametrize("own", [None, "1"], ids=["ours", "the operator's"])
-def test_a_child_takes_memory_anew_only_where_its_operator_wants_it(
-    monkeypatch: pytest.MonkeyPatch, own: str | None
-) -> None:
-    if own is not None:
-        monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", own)
-    child = Children((sys.executable, "-c", TAKES_AND_GIVES_BACK)).start(ORDER)
-    again = float(words_of(child))
-    assert again > 0.5 if own else again < 0.1
