@@ -138,6 +138,17 @@ class ClassifyAsk(Wire):
     """Each a text, and the second one of a pair."""
 
 
+class ReadingAsk(Wire):
+    """How would the model read these conversations, to learn from them? Of its files the tokenizer's suffice."""
+
+    model: ServedModel
+    chats: tuple[tuple[Turn, ...], ...]
+    first: int
+    """The number of the first one, for errors."""
+    max_length: int
+    on_prompt: bool
+
+
 class Likely(Wire):
     """A token that could stand somewhere. Its text may be a part of a character: `bytes` are what it is."""
 
@@ -200,6 +211,18 @@ class Classified(Wire):
     """Whether a text was longer than the model reads."""
 
 
+class Reading(Wire):
+    """One conversation in tokens, cut at max_length; the lists are of equal length."""
+
+    type: Literal["reading"] = "reading"
+    ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    learned: tuple[bool, ...]
+    tokens: int
+    """How many there are before the cut."""
+    is_cut: bool
+
+
 class Finished(Wire):
     """The last line of every answer that is whole."""
 
@@ -226,7 +249,9 @@ class Failed(Wire):
         return kinds.get(self.code, DistillError)(*self.arguments)
 
 
-Line = Annotated[Alive | PromptLine | Piece | End | Classified | Finished | Failed, Field(discriminator="type")]
+Line = Annotated[
+    Alive | PromptLine | Piece | End | Classified | Reading | Finished | Failed, Field(discriminator="type")
+]
 LINE: TypeAdapter[Line] = TypeAdapter(Line)
 
 

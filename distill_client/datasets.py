@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from distill_client.chat import ANSWER_SECONDS
 from distill_client.pages import walk
 from distill_client.shapes import Dataset, Json, Reading
 from distill_client.transport import Transport, json_of
@@ -38,10 +39,12 @@ class Datasets:
     ) -> Sequence[Reading]:
         """The first examples as a language model of yours reads them: tokens, which are learned, and what is cut.
 
-        `columns` may name `prompt`, `completion` and `text`, as `dataset.columns` of a job does.
+        `columns` may name `prompt`, `completion`, `text` and `messages`, as `dataset.columns` of a job does. For chats
+        a process may have to start first.
         """
         asked = {"limit": limit, "tokenizer": tokenizer, "max_length": max_length, **columns}
-        answer = json_of(self.transport.get(f"/v1/datasets/{dataset_id}/examples", asked))
+        timeout = self.transport.patient(ANSWER_SECONDS)
+        answer = json_of(self.transport.get(f"/v1/datasets/{dataset_id}/examples", asked, timeout=timeout))
         return [Reading.model_validate(one) for one in answer["readings"]]
 
     def delete(self, dataset_id: str) -> None:

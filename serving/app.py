@@ -12,15 +12,18 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.blobs import Blobs
-from core.serving import ClassifyAsk, ServedModel, WriteAsk, line_of
+from core.serving import ClassifyAsk, ReadingAsk, ServedModel, WriteAsk, line_of
 from core.settings import Settings
 from serving.classifying import classify
 from serving.gate import Gate
+from serving.learned import read_chats
 from serving.loading import (
     Classifier,
+    Reader,
     Writer,
     give_memory_back,
     load_as_classifier,
+    load_as_reader,
     load_as_writer,
     loaded_from,
 )
@@ -28,7 +31,7 @@ from serving.residents import Residents
 from serving.turns import Turn, Turns
 from serving.writing import write
 
-ModelT = TypeVar("ModelT", Writer, Classifier)
+ModelT = TypeVar("ModelT", Writer, Classifier, Reader)
 Task = Callable[[Turn], float]
 
 
@@ -41,7 +44,7 @@ class Serving:
     """What a request must carry; None where only this machine can reach us and the operator gave none."""
     blobs: Blobs = field(init=False)
     turns: Turns = field(init=False)
-    residents: Residents[Writer | Classifier] = field(init=False)
+    residents: Residents[Writer | Classifier | Reader] = field(init=False)
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
@@ -71,6 +74,16 @@ class Serving:
 
         return task
 
+    def reading(self, ask: ReadingAsk) -> Task:
+        def task(turn: Turn) -> float:
+            load = self._loader(ask.model, load_as_reader)
+            with self.residents.borrowed(f"reader {ask.model.key}", ask.model.bytes, load, turn.pulse) as reader:
+                assert isinstance(reader, Reader)
+                with self.gate.working():
+                    return read_chats(reader, ask, turn.tell, self._step(turn))
+
+        return task
+
     def _loader(self, wanted: ServedModel, load_as: Callable[..., ModelT]) -> Callable[[], ModelT]:
         return lambda: loaded_from(self.blobs, self.settings.work, wanted, load_as, self.gate)
 
@@ -89,6 +102,9 @@ def create_app(serving: Serving) -> Starlette:
     async def classify_(request: Request) -> Response:
         return await _answer(serving, request, lambda body: serving.classifying(ClassifyAsk.model_validate_json(body)))
 
+    async def read_(request: Request) -> Response:
+        return await _answer(serving, request, lambda body: serving.reading(ReadingAsk.model_validate_json(body)))
+
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", "models": serving.residents.keys, "requests": serving.turns.present})
 
@@ -96,6 +112,7 @@ def create_app(serving: Serving) -> Starlette:
         routes=[
             Route("/write", write_, methods=["POST"]),
             Route("/classify", classify_, methods=["POST"]),
+            Route("/read", read_, methods=["POST"]),
             Route("/healthz", health),
         ]
     )

@@ -23,7 +23,7 @@ from serving.vocabulary import Vocabulary
 from worker.training.device import device
 from worker.training.generation.writer import end_ids
 from worker.training.language.models import fresh_writer, load_writer
-from worker.training.models import Loaded, from_config, load, positions_of
+from worker.training.models import Loaded, from_config, load, load_tokenizer, positions_of
 from worker.training.students import of_layers
 
 FOLDER_PREFIX = "serving-"
@@ -59,6 +59,20 @@ class Classifier:
     classes: tuple[str, ...]
     longest: int | None
     """How many tokens the model reads; None where there is no end."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tokenizer without its model."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load_as_reader(wanted: ServedModel, folder: Path) -> Reader:
+    """Raises ModelUnreadable."""
+    tokenizer = load_tokenizer(folder, wanted.name)
+    assert tokenizer is not None, "it is required"
+    return Reader(tokenizer)
 
 
 def load_as_writer(wanted: ServedModel, folder: Path) -> Writer:

@@ -4,17 +4,20 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, status
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from core.blobs import Stored
+from core.blobs import Blobs, Stored
 from core.datasets import Datasets
 from core.errors import BlobDamaged
 from core.ids import make_id
+from core.models import Models
+from core.serving import ReadingAsk
 from core.tables import Dataset
 from service.artifacts.endpoints import FILE, AnyResponse
 from service.blob_file import BlobFile
 from service.datasets.pictures import shown_image
-from service.datasets.preview import Preview
+from service.datasets.preview import Preview, Read, read_by
 from service.datasets.schemas import DatasetOut, DatasetUpload, ExamplesOut, dataset_out
 from service.deps import (
     UPLOAD_TURN,
@@ -22,7 +25,6 @@ from service.deps import (
     CallerDep,
     DatasetsRead,
     DatasetsWritten,
-    ModelsRead,
     ServiceDep,
     WriteDep,
 )
@@ -30,6 +32,7 @@ from service.downloads import file_answer
 from service.idempotency import OnceDep
 from service.openapi import problems
 from service.pages import CursorDep, PageOut, page_out, require_known
+from service.serving.listening import while_listened_to
 from service.strict import StrictRoute
 from service.uploads import filename_of, save, scratch_folder
 
@@ -107,30 +110,24 @@ def get_dataset(dataset_id: str, datasets: DatasetsRead) -> DatasetOut:
     return dataset_out(datasets.get(dataset_id))
 
 
-@router.get("/{dataset_id}/examples", response_model=ExamplesOut, responses=problems(404))
-def list_examples(
-    dataset_id: str,
-    datasets: DatasetsRead,
-    models: ModelsRead,
-    blobs: BlobsDep,
-    preview: Annotated[Preview, Query()],
+@router.get("/{dataset_id}/examples", response_model=ExamplesOut, responses=problems(404, 429))
+async def list_examples(
+    dataset_id: str, request: Request, service: ServiceDep, caller: CallerDep, preview: Annotated[Preview, Query()]
 ) -> ExamplesOut:
     """Examples as they were understood: what a worker reads. With `tokenizer`, also as that model reads them."""
-    from pyarrow import ArrowException
 
-    row = datasets.get(dataset_id)
-    reader = preview.reader(row, models, blobs) if preview.tokenizer is not None else None
-    try:
-        data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, preview.offset, preview.limit)
-    except ArrowException:
-        raise BlobDamaged(row.examples_key) from None
-    return ExamplesOut(
-        data=data,
-        readings=[reader(example) for example in data] if reader is not None else None,
-        offset=preview.offset,
-        total=row.examples,
-        has_more=preview.offset + len(data) < row.examples,
-    )
+    def look() -> tuple[ExamplesOut, ReadingAsk | None]:
+        with service.database.read() as session:
+            row = Datasets(session, caller.owner).get(dataset_id)
+            models = Models(session, caller.owner)
+            is_read = preview.tokenizer is not None
+            reader = preview.reader(row, models, service.blobs, service.settings) if is_read else None
+        return _examples(service.blobs, row, preview, reader)
+
+    out, ask = await run_in_threadpool(look)
+    if ask is None:
+        return out
+    return out.model_copy(update={"readings": await while_listened_to(request, read_by(service.serving, ask))})
 
 
 @router.get("/{dataset_id}/content", response_class=AnyResponse, responses=FILE)
@@ -147,6 +144,27 @@ def delete_dataset(dataset_id: str, datasets: DatasetsWritten, session: WriteDep
     datasets.delete(dataset_id)
     session.commit()
     blobs.delete_below(f"datasets/{dataset_id}")
+
+
+def _examples(
+    blobs: Blobs, row: Dataset, preview: Preview, reader: Read | ReadingAsk | None
+) -> tuple[ExamplesOut, ReadingAsk | None]:
+    """Return a page of examples, read as far as this process may, and what is left to ask the serving process."""
+    from pyarrow import ArrowException
+
+    try:
+        data = _rows(BlobFile(blobs, row.examples_key, row.examples_bytes), row, preview.offset, preview.limit)
+    except ArrowException:
+        raise BlobDamaged(row.examples_key) from None
+    out = ExamplesOut(
+        data=data,
+        readings=None if reader is None or isinstance(reader, ReadingAsk) else [reader(example) for example in data],
+        offset=preview.offset,
+        total=row.examples,
+        has_more=preview.offset + len(data) < row.examples,
+    )
+    ask = reader.model_copy(update={"chats": preview.chats(data)}) if isinstance(reader, ReadingAsk) else None
+    return out, ask
 
 
 def _rows(file: BlobFile, row: Dataset, offset: int, limit: int) -> list[dict[str, Any]]:

@@ -7,12 +7,24 @@ import httpx
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from core.serving import LINE, SILENCE_SECONDS, ClassifyAsk, Failed, Finished, Line, ServingUnavailable, WriteAsk
+from core.serving import (
+    LINE,
+    SILENCE_SECONDS,
+    ClassifyAsk,
+    Failed,
+    Finished,
+    Line,
+    ReadingAsk,
+    ServingUnavailable,
+    WriteAsk,
+)
 from core.settings import Settings
 from service.serving.child import Address, OwnChild
 
 log = structlog.get_logger()
 
+Ask = WriteAsk | ClassifyAsk | ReadingAsk
+PATHS: dict[type[Ask], str] = {WriteAsk: "/write", ClassifyAsk: "/classify", ReadingAsk: "/read"}
 CONNECT_SECONDS = 5.0
 ATTEMPTS = 2
 
@@ -26,7 +38,7 @@ class Serving:
         self._starting = asyncio.Lock()
         self._http: httpx.AsyncClient | None = None
 
-    async def answer(self, ask: WriteAsk | ClassifyAsk) -> AsyncGenerator[Line]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[Line]:
         """Yield the lines of the answer, the last one a Finished. Closing this ends the work.
 
         A request that no process had begun to answer is asked once more, of a process that was started anew: the one
@@ -58,10 +70,9 @@ class Serving:
         if self.own is not None:
             await run_in_threadpool(self.own.close)
 
-    async def _lines(self, address: Address, ask: WriteAsk | ClassifyAsk) -> AsyncGenerator[Line]:
-        path = "/write" if isinstance(ask, WriteAsk) else "/classify"
+    async def _lines(self, address: Address, ask: Ask) -> AsyncGenerator[Line]:
         headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
-        url, sent = f"{address.url.rstrip('/')}{path}", ask.model_dump_json()
+        url, sent = f"{address.url.rstrip('/')}{PATHS[type(ask)]}", ask.model_dump_json()
         async with self._client().stream("POST", url, content=sent, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise ServingUnavailable(

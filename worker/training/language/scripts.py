@@ -119,8 +119,7 @@ def write_down(
         for some in writings:
             for ids, is_target in _encoded(some, tokenizer, name, cut):
                 file.write(np.array(ids[:max_length], dtype=np.int32).tobytes())
-                mask = np.array(is_target[:max_length], dtype=bool) | on_prompt
-                mask[:1] = False  # nothing comes before the first token that it could be predicted from
+                mask = mask_of(is_target, max_length, on_prompt)
                 learned.append(mask)
                 lengths.append(len(mask))
                 is_cut.append(len(ids) > max_length)
@@ -134,6 +133,13 @@ def write_down(
         pads_left=False,
         is_target=np.concatenate(learned),
     )
+
+
+def mask_of(is_target: Sequence[bool], max_length: int, on_prompt: bool) -> Mask:
+    """Return which tokens of an example are learned, as far as it is read."""
+    mask: Mask = np.array(is_target[:max_length], dtype=bool) | on_prompt
+    mask[:1] = False  # nothing comes before the first token that it could be predicted from
+    return mask
 
 
 def _encoded(
@@ -167,14 +173,9 @@ def stretches(
     """
     pieces = [list(cut(one, tokenizer, name)) for one in writings]
     texts = [piece.text for some in pieces for piece in some]
-    found = tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_offsets_mapping=with_spans,
-        verbose=False,
-    )
-    ids, spans = iter(found["input_ids"]), iter(found["offset_mapping"] if with_spans else [[]] * len(texts))
+    told = {"return_attention_mask": False, "return_offsets_mapping": with_spans, "verbose": False}
+    found: Any = tokenizer(texts, add_special_tokens=False, **told) if texts else {"input_ids": []}
+    ids, spans = iter(found["input_ids"]), iter(found.get("offset_mapping", [[]] * len(texts)))
     opening, end = opening_of(tokenizer), tokenizer.eos_token_id
     for one, some in zip(writings, pieces, strict=True):
         made = []
