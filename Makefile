@@ -26,9 +26,11 @@ check: .venv/tests ## format, lint, types and import contracts
 test: .venv/tests ## run every test, on real SQLite, PostgreSQL and Valkey
 	@$(TEST_ENVIRONMENT) .venv/bin/python -m pytest -n 2 --dist loadfile
 
-bench: .venv/runs ## measure the gain over three seeds and the speed beside the usual tutorial
+bench: .venv/peers ## measure gain, speed beside the tutorial and a peer, memory and start
 	.venv/bin/python -m benchmarks.gain
 	.venv/bin/python -m benchmarks.classification
+	.venv/bin/python -m benchmarks.memory
+	.venv/bin/python -m benchmarks.start
 
 serve: .venv/runs ## run the whole service on this machine until Ctrl-C
 	.venv/bin/distill up
@@ -53,6 +55,10 @@ clean: ## remove .venv, caches and the demo's files; never distill-data
 .venv/runs: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing what running needs, a few minutes the first time"
 	$(INSTALL) '.[service,worker,client,embedded,examples]'
+	@touch $@
+
+.venv/peers: .venv/runs
+	$(INSTALL) '.[service,worker,client,embedded,examples,peers]'
 	@touch $@
 
 .venv/tests: pyproject.toml constraints.txt | .venv/bin/python

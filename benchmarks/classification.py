@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +38,7 @@ HELD_OUT = 400
 TRAINING: dict[str, Any] = {"epochs": 3, "batch_size": 32, "learning_rate": 2e-4, "max_length": MOST, "seed": 42}
 T, ALPHA, WARMUP = 4.0, 0.5, 0.06
 TUTORIAL, DYNAMIC = "tutorial, padded to 256", "tutorial, padded to the longest"
+PEER = "TextBrewer, padded to the longest"
 OURS = "a job of this service"
 
 
@@ -106,7 +108,7 @@ def as_job(client: Client, dataset: str, repeat: int) -> Run:
     assert job.report is not None
     assert job.started_at is not None
     assert job.finished_at is not None
-    stages = job.report.cost.seconds
+    stages = client.jobs.result(job.id)["report"]["cost"]["seconds"]
     return Run(
         stages["teaching"] + stages["training"],
         (job.finished_at - job.created_at).total_seconds(),
@@ -114,13 +116,13 @@ def as_job(client: Client, dataset: str, repeat: int) -> Run:
     )
 
 
-def as_script(work: dict[str, Any], padding: str) -> Run:
-    """Distil with the tutorial's script in a process of its own."""
+def as_script(work: dict[str, Any], padding: str, module: str = "tutorial") -> Run:
+    """Distil with a script in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "work.json"
         file.write_text(json.dumps({**work, "padding": padding, "folder": folder}))
         said = subprocess.run(
-            [sys.executable, "-m", "benchmarks.tutorial", str(file)],
+            [sys.executable, "-m", f"benchmarks.{module}", str(file)],
             capture_output=True,
             text=True,
             check=True,
@@ -184,7 +186,7 @@ def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[
 
 def measured(folder: Path, assets: Any, examples: int, repeats: int) -> dict[str, list[Run]]:
     """Every way, `repeats` times, one after the other."""
-    runs: dict[str, list[Run]] = {TUTORIAL: [], DYNAMIC: [], OURS: []}
+    runs: dict[str, list[Run]] = {}
     with embedded_service(folder / "service") as url, Client(url) as client:
         work, dataset = prepared(client, assets, folder, examples)
         ways: dict[str, Callable[[int], Run]] = {
@@ -192,9 +194,11 @@ def measured(folder: Path, assets: Any, examples: int, repeats: int) -> dict[str
             DYNAMIC: lambda _: as_script(work, "longest"),
             OURS: lambda repeat: as_job(client, dataset, repeat),
         }
+        if find_spec("textbrewer") is not None:
+            ways[PEER] = lambda _: as_script(work, "longest", "textbrewer_script")
         for repeat in range(repeats):
             for name, way in ways.items():
-                runs[name].append(way(repeat))
+                runs.setdefault(name, []).append(way(repeat))
                 print(f"repeat {repeat + 1}: {name}: {runs[name][-1]}", flush=True)
     return runs
 

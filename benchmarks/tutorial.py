@@ -6,22 +6,15 @@ reads where the models and texts are, trains, and prints what it took as JSON. `
 tutorials write it, or "longest".
 """
 
-import json
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import Trainer, TrainingArguments
+
+from benchmarks.work import work_of
 
 
 class TutorialTrainer(Trainer):
@@ -46,32 +39,16 @@ class TutorialTrainer(Trainer):
 
 
 def main() -> None:
-    work = json.loads(Path(sys.argv[1]).read_text())
-    tokenizer = AutoTokenizer.from_pretrained(work["teacher"])
-    teacher = AutoModelForSequenceClassification.from_pretrained(work["teacher"])
-    student = AutoModelForSequenceClassification.from_pretrained(work["student"])
-    lines = [json.loads(line) for line in Path(work["texts"]).read_text().splitlines()]
-    padding = "max_length" if work["padding"] == "max_length" else False
-
-    def encode(part: str) -> list[dict[str, Any]]:
-        some = [line for line in lines if line["split"] == part]
-        encoded = tokenizer(
-            [line["text"] for line in some], truncation=True, max_length=work["max_length"], padding=padding
-        )
-        label2id = teacher.config.label2id
-        return [
-            {**{name: encoded[name][at] for name in encoded}, "labels": label2id[line["label"]]}
-            for at, line in enumerate(some)
-        ]
-
+    work = work_of(sys.argv[1])
+    given = work.given
     arguments = TrainingArguments(
-        output_dir=work["folder"],
-        num_train_epochs=work["epochs"],
-        per_device_train_batch_size=work["batch_size"],
-        learning_rate=work["learning_rate"],
-        warmup_steps=work["warmup_steps"],
+        output_dir=given["folder"],
+        num_train_epochs=given["epochs"],
+        per_device_train_batch_size=given["batch_size"],
+        learning_rate=given["learning_rate"],
+        warmup_steps=given["warmup_steps"],
         weight_decay=0.01,
-        seed=work["seed"],
+        seed=given["seed"],
         use_cpu=not torch.cuda.is_available(),
         report_to="none",
         disable_tqdm=True,
@@ -80,34 +57,16 @@ def main() -> None:
         dataloader_pin_memory=False,
         logging_strategy="no",
     )
-    train, test = encode("train"), encode("test")
     trainer = TutorialTrainer(
-        model=student,
+        model=work.student,
         args=arguments,
-        train_dataset=train,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        teacher=teacher,
-        temperature=work["T"],
-        alpha=work["alpha"],
+        train_dataset=work.examples("train"),
+        data_collator=work.collate,
+        teacher=work.teacher,
+        temperature=given["T"],
+        alpha=given["alpha"],
     )
-    began, worked = time.monotonic(), time.process_time()
-    trainer.train()
-    seconds, cpu_seconds = time.monotonic() - began, time.process_time() - worked
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "kl": held_out_kl(trainer, test, tokenizer)}))
-
-
-@torch.inference_mode()
-def held_out_kl(trainer: TutorialTrainer, test: list[dict[str, Any]], tokenizer: Any) -> float:
-    """Mean KL(teacher || student) in nats at temperature 1."""
-    trainer.model.eval()
-    total, collate = 0.0, DataCollatorWithPadding(tokenizer)
-    for at in range(0, len(test), 32):
-        batch = dict(collate(test[at : at + 32]))
-        batch.pop("labels")
-        teacher = log_softmax(trainer.teacher(**batch).logits, dim=-1)
-        student = log_softmax(trainer.model(**batch).logits, dim=-1)
-        total += float(kl_div(student, teacher, reduction="sum", log_target=True))
-    return total / len(test)
+    work.measure(trainer.train)
 
 
 if __name__ == "__main__":
