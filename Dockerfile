@@ -33,7 +33,7 @@ COPY core core
 COPY migrations migrations
 COPY worker worker
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt '.[worker]'
+    pip install --constraint constraints.txt '.[worker,openvino]'
 
 FROM build-worker AS build-serving
 COPY serving serving

@@ -26,9 +26,10 @@ check: .venv/tests ## format, lint, types and import contracts
 test: .venv/tests ## run every test, on real SQLite, PostgreSQL and Valkey
 	@$(TEST_ENVIRONMENT) .venv/bin/python -m pytest -n 2 --dist loadfile
 
-bench: .venv/peers ## measure gain, speed beside the tutorial and a peer, memory and start
+bench: .venv/peers ## measure gain, speed beside the tutorial and a peer, writing, memory and start
 	.venv/bin/python -m benchmarks.gain
 	.venv/bin/python -m benchmarks.classification
+	.venv/bin/python -m benchmarks.generation
 	.venv/bin/python -m benchmarks.memory
 	.venv/bin/python -m benchmarks.start
 
@@ -58,10 +59,10 @@ clean: ## remove .venv, caches and the demo's files; never distill-data
 	@touch $@
 
 .venv/peers: .venv/runs
-	$(INSTALL) '.[service,worker,client,embedded,examples,peers]'
+	$(INSTALL) '.[service,worker,client,embedded,examples,openvino,peers]'
 	@touch $@
 
 .venv/tests: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing what running and testing need, a few minutes the first time"
-	$(INSTALL) '.[service,worker,client,embedded,examples,dev]'
+	$(INSTALL) '.[service,worker,client,embedded,examples,openvino,dev]'
 	@touch .venv/runs $@

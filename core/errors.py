@@ -281,6 +281,16 @@ class ChatTemplateUnusable(JobFailed):
         return f"messages cannot be written down for {self.args[0]}: {self.args[1]}"
 
 
+class EngineUnavailable(JobFailed):
+    """The engine that a job names cannot write its texts. With auto there is always one that can."""
+
+    code, title, blame = "engine_unavailable", "Engine cannot write", "user"
+    hint = 'Set method.generation.engine to "auto", or let the operator install the extra openvino on CPU workers.'
+
+    def __str__(self) -> str:
+        return f"method.generation.engine openvino: {self.args[0]}"
+
+
 class FiltersUnusable(JobFailed):
     code, title, blame = "filters_unusable", "Filters cannot be used", "user"
     hint = "Correct that part of method.filters."

@@ -123,6 +123,9 @@ class LogitsMethod(_Mixing):
         return self
 
 
+EngineName = Literal["auto", "transformers", "openvino"]
+
+
 class GenerationSpec(Frozen):
     """How texts are sampled. This temperature shapes samples; the job's T is another thing."""
 
@@ -144,6 +147,12 @@ class GenerationSpec(Frozen):
         "where the writing model has a template or a system_prompt is given.",
     )
     batch_size: Annotated[Count, Field(le=4096)] = 16
+    engine: EngineName = Field(
+        "auto",
+        description="What computes the tokens of a teacher whose weights are here. auto: OpenVINO on a CPU where the "
+        "worker has it, it agrees with transformers on the model, and the texts are long enough to repay the "
+        "conversion; else transformers.",
+    )
 
 
 _TWO_LETTERS = """
@@ -319,6 +328,8 @@ class OnPolicyMethod(_Mixing):
     def check_fits(self, alpha: float, train_on_prompt: bool, max_length: int) -> None:
         """Raise PydanticCustomError where the rest of the spec says nothing good about a student that writes."""
         tokens = self.generation.max_new_tokens
+        if self.generation.engine == "openvino":
+            raise _misfit("method.generation.engine: the student changes at each step, and openvino converts it whole")
         if alpha == 0:
             raise _misfit("alpha: the student's texts are learned from the teacher alone, whose share is 0; raise it")
         if self.student_share == 1 and alpha < 1:

@@ -201,6 +201,8 @@ class WrittenTexts(Part):
     kept_tokens: int
     tokens_per_second: float | None
     """While they were written; None where an earlier attempt had written everything."""
+    engines: dict[str, str] = {}
+    """What computed each teacher's texts, with its version where results may depend on it; none behind an endpoint."""
     kept_of: dict[str, int]
     """How many are kept of each teacher, where several wrote."""
     verified: int

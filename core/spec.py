@@ -265,11 +265,8 @@ class JobSpec(Frozen):
         }
         if not self.teacher and any(wanted.values()):
             what = next(what for what, is_wanted in wanted.items() if is_wanted)
-            raise PydanticCustomError(
-                "teacher_missing",
-                "there is no teacher, but {what} asks for one",
-                {"what": what, "place": "teacher"},
-            )
+            missing = {"what": what, "place": "teacher"}
+            raise PydanticCustomError("teacher_missing", "there is no teacher, but {what} asks for one", missing)
         return self
 
     @model_validator(mode="after")
@@ -294,6 +291,8 @@ class JobSpec(Frozen):
             raise _black_box("method.type", "has no logits to show")
         if self.student.model is None:
             raise _black_box("student", "has no layers and no tokenizer to give")
+        if self.method.generation.engine != "auto":
+            raise _black_box("method.generation.engine", "has an engine of its own")
         if self.endpoint.logprobs is not None and self.method.generation.chat is False:
             raise _black_box("method.generation.chat", "tells the likeliest tokens of chats alone")
         if self.endpoint.logprobs is not None and not self.method.keep_reasoning:

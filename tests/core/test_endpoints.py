@@ -56,9 +56,10 @@ def test_a_cost_is_the_sum_of_its_parts(prompt: int, completion: int, price: flo
     [
         ({}, "method.type"),
         ({"method": {"type": "logits"}}, "method.type"),
+        ({"method": {"type": "sequence", "generation": {"engine": "openvino"}}}, "method.generation.engine"),
     ],
 )
-def test_a_black_box_shows_no_logits(written: dict[str, Any], place: str) -> None:
+def test_a_black_box_shows_no_logits_and_chooses_its_engine(written: dict[str, Any], place: str) -> None:
     with pytest.raises(ValidationError) as refused:
         spec_of(teacher={"endpoint": SERVER}, **{"task": "text-generation", **written})
     (fault,) = refused.value.errors()

@@ -47,12 +47,15 @@ class Draw(LogitsProcessor):
 
 def drawn(scores_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """Return the token ids [B] at which the cumulative probability first exceeds the uniforms."""
-    cumulative_BV = scores_BV.softmax(dim=-1).double().cumsum(dim=-1)
-    whole_B1 = cumulative_BV[:, -1:]
-    token_B = torch.searchsorted(cumulative_BV, uniforms_B[:, None] * whole_B1, right=True)[:, 0]
+    # Of a nucleus' scores nearly all are -inf, and to sum zeros over a whole vocabulary takes most of the time.
+    possible_K = (scores_BV > -torch.inf).any(dim=0).nonzero()[:, 0]
+    scores_BK = scores_BV if len(possible_K) == scores_BV.shape[-1] else scores_BV[:, possible_K]
+    cumulative_BK = scores_BK.softmax(dim=-1).double().cumsum(dim=-1)
+    whole_B1 = cumulative_BK[:, -1:]
+    place_B = torch.searchsorted(cumulative_BK, uniforms_B[:, None] * whole_B1, right=True)[:, 0]
     # Rounding could otherwise carry a uniform near 1 past the last token that has any probability.
-    last_possible_B = (cumulative_BV < whole_B1).sum(dim=-1)
-    return torch.minimum(token_B, last_possible_B)
+    last_possible_B = (cumulative_BK < whole_B1).sum(dim=-1)
+    return possible_K[torch.minimum(place_B, last_possible_B)]
 
 
 class Nucleus(LogitsProcessor):

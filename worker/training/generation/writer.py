@@ -1,10 +1,9 @@
-"""Who writes texts: an interface, and the one on transformers' generate.
+"""Who writes texts: an interface, and a model in this process.
 
 Shapes: B sequences, T positions.
 """
 
-import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from core.methods import GenerationSpec
+from worker.training.generation.engine import Engine, TransformersEngine
 from worker.training.generation.prompts import PromptEncoder
 from worker.training.generation.samples import Ask, Prompt, Sample
 from worker.training.generation.sampling import processors, uniforms
@@ -46,20 +46,28 @@ class Completion:
     """Without the token that ended it."""
 
 
-class TransformersWriter:
+class ModelWriter:
     """Writes with a model in this process.
 
     A sample is drawn from numbers that depend on the seed, its prompt's index and its own number alone. The logits come
     out of a batch, and rounding there may depend on the batch: the same batches give the same bytes. temperature 0
     chooses what `generate` chooses greedily. The model folder's own generation settings play no part.
+
+    `engine` computes the logits; transformers does where none is given.
     """
 
     is_batched = True
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: GenerationSpec, seed: int
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        spec: GenerationSpec,
+        seed: int,
+        engine: Engine | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.spec, self.seed = model, tokenizer, spec, seed
+        self.tokenizer, self.spec, self.seed = tokenizer, spec, seed
+        self.engine = engine or TransformersEngine(model)
         self.encoder = PromptEncoder(tokenizer, spec.system_prompt, spec.chat)
         self.end_ids = end_ids(model, tokenizer)
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -107,19 +115,17 @@ class TransformersWriter:
     def _batch(
         self, prompts: Sequence[list[int]], keys: Sequence[tuple[int, int]], each_token: Callable[[], None]
     ) -> list[Completion]:
-        device = self.model.device
         ids_BT, mask_BT = left_padded(prompts, self._pad_id)
         width = ids_BT.shape[1]
         uniforms_BT = uniforms(self.seed, keys, self.spec.max_new_tokens) if self.spec.temperature > 0 else None
         stop = StopTexts(self.spec.stop, self.tokenizer, width, len(prompts)) if self.spec.stop else None
-        with torch.inference_mode(), writing(self.model):
-            whole_BT: Tensor = self.model.generate(  # type: ignore[operator]
-                ids_BT.to(device),
-                attention_mask=mask_BT.long().to(device),
-                generation_config=self._config(),
-                logits_processor=processors(self.spec, uniforms_BT, width - mask_BT.sum(dim=1), width),
-                stopping_criteria=StoppingCriteriaList([EachToken(each_token), *([stop] if stop else [])]),
-            )
+        whole_BT = self.engine.generate(
+            ids_BT,
+            mask_BT,
+            self._config(),
+            processors(self.spec, uniforms_BT, width - mask_BT.sum(dim=1), width),
+            StoppingCriteriaList([EachToken(each_token), *([stop] if stop else [])]),
+        )
         ended = stop.ended_at if stop else [None] * len(prompts)
         return [
             self._completion(head, tail, end)
@@ -173,16 +179,3 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
     ids = [] if named is None else [named] if isinstance(named, int) else list(named)
     own = tokenizer.eos_token_id
     return tuple(dict.fromkeys([*ids, *([own] if isinstance(own, int) else [])]))
-
-
-@contextlib.contextmanager
-def writing(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout and without the generation settings that came with the model; both are put back."""
-    was_training, settings = model.training, model.generation_config
-    model.train(False)
-    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        model.generation_config = settings
-        model.train(was_training)

@@ -8,7 +8,7 @@ from core.methods import GenerationSpec
 from worker.training.desk import Desk
 from worker.training.device import device
 from worker.training.generation.samples import Ask, Prompt, Sample
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 from worker.training.language.data import Writing, Writings
 from worker.training.language.samples import spread
 from worker.training.language.twin import Twin
@@ -65,7 +65,7 @@ def answered(desk: Desk, writings: Writings, teacher: Loaded, spec: GenerationSp
     )
     plain = spec.model_copy(update={"chat": False})
     model = Twin(desk.precision).of(teacher.model.to(device()))  # type: ignore[arg-type]
-    writer = TransformersWriter(model, required(teacher.tokenizer), plain, seed)
+    writer = ModelWriter(model, required(teacher.tokenizer), plain, seed)
     samples = _written(writer, asks, spec.batch_size, _each_token(desk))
     answers = {sample.prompt: sample for sample in samples if sample.text.strip()}
     kept = Parts(parts.train, *(rows[[row in answers for row in rows]] for rows in (parts.validation, parts.test)))
@@ -84,9 +84,7 @@ def _prompts(writings: Writings, wanted: set[int]) -> Iterator[Prompt]:
             number += 1
 
 
-def _written(
-    writer: TransformersWriter, asks: list[Ask], batch_size: int, each_token: Callable[[], None]
-) -> Iterator[Sample]:
+def _written(writer: ModelWriter, asks: list[Ask], batch_size: int, each_token: Callable[[], None]) -> Iterator[Sample]:
     ordered = sorted(asks, key=lambda ask: -writer.prompt_tokens(ask.prompt))
     for start in range(0, len(ordered), batch_size):
         yield from writer.write(ordered[start : start + batch_size], each_token)

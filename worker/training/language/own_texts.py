@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.methods import OnPolicyMethod
-from worker.training.generation.writer import Completion, TransformersWriter
+from worker.training.generation.writer import Completion, ModelWriter
 from worker.training.language.asking import AskingReadings
 from worker.training.language.scripts import Mask, Scripts
 from worker.training.language.twin import Twin
@@ -83,7 +83,7 @@ class Author:
         spec = self.method.generation
         if not rows:
             return {}
-        writer = TransformersWriter(self.twin.of(model), self.tokenizer, spec, self.seed)
+        writer = ModelWriter(self.twin.of(model), self.tokenizer, spec, self.seed)
         ordered = sorted(rows, key=lambda row: (-int(prompts.lengths[row]), row))
         found: dict[int, list[int]] = {}
         for start in range(0, len(ordered), spec.batch_size):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
@@ -10,12 +11,15 @@ from worker.training.desk import Desk
 from worker.training.device import device
 from worker.training.endpoint.line import Line
 from worker.training.endpoint.writer import EndpointWriter
+from worker.training.generation.compiled.choosing import Wanted, openvino_for
+from worker.training.generation.engine import Engine, TransformersEngine
 from worker.training.generation.keeping import corpus_folder
 from worker.training.generation.prompts import PromptEncoder
 from worker.training.generation.samples import Ask, Prompt, Sample
-from worker.training.generation.writer import TransformersWriter, Writer
+from worker.training.generation.writer import ModelWriter, Writer
 from worker.training.language.twin import Twin
 from worker.training.models import Loaded
+from worker.training.observer import stop_if_asked
 from worker.training.students import required
 
 
@@ -27,6 +31,8 @@ class Author:
     writer: Writer
     is_chat: bool
     """Whether plain prompts are put to it as a user's messages."""
+    engine: str | None = None
+    """What computes its tokens; None behind an endpoint."""
 
 
 def asks_as_chat(spec: GenerationSpec, tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -34,13 +40,34 @@ def asks_as_chat(spec: GenerationSpec, tokenizer: PreTrainedTokenizerBase) -> bo
     return PromptEncoder(tokenizer, spec.system_prompt, spec.chat).chat
 
 
-def writer_for(desk: Desk, name: str, teacher: Loaded) -> Author:
-    """Return a teacher whose weights are here, ready to write."""
+def writer_for(desk: Desk, name: str, teacher: Loaded, texts: int = 1, cache: Path | None = None) -> Author:
+    """Return a teacher whose weights are here, ready to write.
+
+    Args:
+        texts: how many it will be asked for, at most.
+        cache: the folder in which later jobs look for what is kept.
+
+    Raises:
+        EngineUnavailable: the engine that the spec names cannot write with it.
+    """
     spec = desk.spec.sequence_method.generation
     seed = spec.seed if spec.seed is not None else desk.spec.training.seed
-    model = Twin(desk.precision).of(teacher.model.to(device()))  # type: ignore[arg-type]
-    writer = TransformersWriter(model, required(teacher.tokenizer), spec, seed)
-    return Author(name, writer, writer.encoder.chat)
+    engine = _engine(desk, teacher, texts * spec.max_new_tokens, cache or desk.folder / "engines")
+    writer = ModelWriter(teacher.model, required(teacher.tokenizer), spec, seed, engine)
+    return Author(name, writer, writer.encoder.chat, engine.name)
+
+
+def _engine(desk: Desk, teacher: Loaded, tokens: int, folder: Path) -> Engine:
+    def beat() -> None:
+        stop_if_asked(desk.observer)
+        desk.journey.tell()
+
+    engine = desk.spec.sequence_method.generation.engine
+    compiled = openvino_for(teacher.model, Wanted(engine, desk.precision, tokens, folder, desk.observer.event, beat))
+    if compiled is not None:
+        desk.observer.event(f"writing: with {compiled.name}.")
+        return compiled
+    return TransformersEngine(Twin(desk.precision).of(teacher.model.to(device())))  # type: ignore[arg-type]
 
 
 def author_behind(desk: Desk, line: Line, name: str, texts: int) -> Author:
@@ -54,12 +81,12 @@ def author_behind(desk: Desk, line: Line, name: str, texts: int) -> Author:
 
 
 def authors_of(
-    desk: Desk, names: Sequence[str], teachers: Sequence[Loaded], line: Line | None, texts: int
+    desk: Desk, names: Sequence[str], teachers: Sequence[Loaded], line: Line | None, texts: int, cache: Path | None
 ) -> list[Author]:
     """Return all who write for the job: the models, or the server at the other end of the line."""
     if line is not None:
         return [author_behind(desk, line, names[0], texts)]
-    return [writer_for(desk, name, teacher) for name, teacher in zip(names, teachers, strict=True)]
+    return [writer_for(desk, name, teacher, texts, cache) for name, teacher in zip(names, teachers, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.methods import GenerationSpec
 from worker.training.generation.samples import Prompt
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 
 TEXTS = [
     "the sum of two and three is five",
@@ -84,5 +84,5 @@ def prompts_of(*texts: str, answers: Mapping[int, str] | None = None) -> list[Pr
 
 
 @pytest.fixture
-def writer(model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast) -> TransformersWriter:
-    return TransformersWriter(model, plain_tokenizer, spec_of(), seed=5)
+def writer(model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast) -> ModelWriter:
+    return ModelWriter(model, plain_tokenizer, spec_of(), seed=5)

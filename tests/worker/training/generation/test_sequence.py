@@ -22,7 +22,7 @@ from worker.training.generation import sequence
 from worker.training.generation.artifact import Tally
 from worker.training.generation.samples import Ask, Prompt, Sample
 from worker.training.generation.sequence import Written, batches, check_kept, write_and_filter
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 from worker.training.observer import Stopped, StopReason
 
 METHOD = SequenceMethod.model_validate(
@@ -88,7 +88,7 @@ class Diary:
 class Counting:
     """Writes with another writer, and remembers what it was asked for."""
 
-    writer: TransformersWriter
+    writer: ModelWriter
     asked: list[tuple[int, int]] = field(default_factory=list)
     is_batched = True
 
@@ -105,8 +105,8 @@ class Counting:
 
 
 @pytest.fixture(scope="module")
-def teacher(model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast) -> TransformersWriter:
-    return TransformersWriter(model, plain_tokenizer, METHOD.generation, seed=1)
+def teacher(model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast) -> ModelWriter:
+    return ModelWriter(model, plain_tokenizer, METHOD.generation, seed=1)
 
 
 def run(
@@ -131,14 +131,12 @@ def files_of(written: Written) -> tuple[bytes, bytes, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(teacher: TransformersWriter, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, bytes]:
+def whole(teacher: ModelWriter, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, bytes]:
     """What an uninterrupted run leaves."""
     return files_of(run(teacher, tmp_path_factory.mktemp("whole")))
 
 
-def test_what_is_left_is_every_sample_with_its_verdict_and_the_kept_ones(
-    teacher: TransformersWriter, tmp_path: Path
-) -> None:
+def test_what_is_left_is_every_sample_with_its_verdict_and_the_kept_ones(teacher: ModelWriter, tmp_path: Path) -> None:
     diary = Diary()
     written = run(teacher, tmp_path, diary)
     lines = [json.loads(line) for line in written.texts.read_text(encoding="utf-8").splitlines()]
@@ -157,7 +155,7 @@ def test_what_is_left_is_every_sample_with_its_verdict_and_the_kept_ones(
 
 
 def test_killed_at_random_places_it_continues_and_leaves_the_same_bytes(
-    teacher: TransformersWriter, whole: tuple[bytes, bytes, bytes], tmp_path: Path
+    teacher: ModelWriter, whole: tuple[bytes, bytes, bytes], tmp_path: Path
 ) -> None:
     draw = random.Random(4)
     counting, kills = Counting(teacher), 0
@@ -174,7 +172,7 @@ def test_killed_at_random_places_it_continues_and_leaves_the_same_bytes(
 
 
 def test_stopped_it_keeps_a_checkpoint_from_which_another_machine_continues(
-    teacher: TransformersWriter, whole: tuple[bytes, bytes, bytes], tmp_path: Path
+    teacher: ModelWriter, whole: tuple[bytes, bytes, bytes], tmp_path: Path
 ) -> None:
     diary = Diary(stop_at=25)
     with pytest.raises(Stopped):
@@ -189,7 +187,7 @@ def test_stopped_it_keeps_a_checkpoint_from_which_another_machine_continues(
 
 
 def test_a_damaged_checkpoint_is_left_out_with_an_event(
-    teacher: TransformersWriter, whole: tuple[bytes, bytes, bytes], tmp_path: Path
+    teacher: ModelWriter, whole: tuple[bytes, bytes, bytes], tmp_path: Path
 ) -> None:
     run(teacher, tmp_path)
     shutil.rmtree(tmp_path / "corpus")
@@ -204,7 +202,7 @@ def test_a_damaged_checkpoint_is_left_out_with_an_event(
 
 
 def test_checkpoints_are_kept_while_writing_and_only_the_newest_two_stay(
-    teacher: TransformersWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: ModelWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sequence, "SHARE_OF_KEEPING", 1e9)
     diary = Diary()
@@ -214,7 +212,7 @@ def test_checkpoints_are_kept_while_writing_and_only_the_newest_two_stay(
 
 
 def test_keeping_takes_a_small_share_of_the_time(
-    teacher: TransformersWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: ModelWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sequence, "SHARE_OF_KEEPING", 1e-9)
     diary = Diary()
@@ -222,7 +220,7 @@ def test_keeping_takes_a_small_share_of_the_time(
     assert [step for step, _ in diary.checkpoints] == [4, 18]
 
 
-def test_other_filters_write_nothing_again(teacher: TransformersWriter, tmp_path: Path) -> None:
+def test_other_filters_write_nothing_again(teacher: ModelWriter, tmp_path: Path) -> None:
     run(teacher, tmp_path)
     counting = Counting(teacher)
     other = METHOD.model_copy(update={"filters": METHOD.filters.model_copy(update={"max_tokens": 1})})
@@ -230,14 +228,14 @@ def test_other_filters_write_nothing_again(teacher: TransformersWriter, tmp_path
     assert counting.asked == []
 
 
-def test_other_prompts_are_another_plan(teacher: TransformersWriter, tmp_path: Path) -> None:
+def test_other_prompts_are_another_plan(teacher: ModelWriter, tmp_path: Path) -> None:
     run(teacher, tmp_path, prompts=PROMPTS[:2])
     counting = Counting(teacher)
     run(counting, tmp_path, prompts=PROMPTS[1:3])
     assert sorted(set(counting.asked)) == [(1, 0), (1, 1), (2, 0), (2, 1)]
 
 
-def test_nothing_kept_says_why_and_leaves_the_texts(teacher: TransformersWriter, tmp_path: Path) -> None:
+def test_nothing_kept_says_why_and_leaves_the_texts(teacher: ModelWriter, tmp_path: Path) -> None:
     method = METHOD.model_copy(update={"filters": METHOD.filters.model_copy(update={"min_tokens": 100})})
     written = run(teacher, tmp_path, method=method)
     with pytest.raises(NothingKept, match="of 18 samples none is left to learn from: 18 shorter than min_tokens"):
@@ -251,9 +249,7 @@ def test_without_a_text_to_measure_with_the_kept_ones_are_named() -> None:
     check_kept(Tally(samples=5, kept=5, parts=Counter(train=3, validation=2)))
 
 
-def test_a_verifier_without_answers_is_refused_before_anything_is_written(
-    teacher: TransformersWriter, tmp_path: Path
-) -> None:
+def test_a_verifier_without_answers_is_refused_before_anything_is_written(teacher: ModelWriter, tmp_path: Path) -> None:
     method = SequenceMethod.model_validate({"filters": {"verifier": {"type": "numeric", "column": "solution"}}})
     counting = Counting(teacher)
     with pytest.raises(DatasetUnusable, match="'solution'"):
@@ -264,7 +260,7 @@ def test_a_verifier_without_answers_is_refused_before_anything_is_written(
 def test_conversations_become_conversations(
     model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    writer = TransformersWriter(model, chat_tokenizer, METHOD.generation, seed=1)
+    writer = ModelWriter(model, chat_tokenizer, METHOD.generation, seed=1)
     asked = ({"role": "system", "content": "brief"}, {"role": "user", "content": "two?"})
     written = run(writer, tmp_path, prompts=[Prompt(0, messages=asked), Prompt(1, messages=asked[1:])])
     rows = pq.read_table(written.kept).to_pylist()
@@ -276,7 +272,7 @@ def test_conversations_become_conversations(
         assert answer["role"] == "assistant"
 
 
-def test_prompts_that_were_asked_as_messages_become_both(teacher: TransformersWriter, tmp_path: Path) -> None:
+def test_prompts_that_were_asked_as_messages_become_both(teacher: ModelWriter, tmp_path: Path) -> None:
     prompts = [Prompt(index, "two", part=part) for index, part in enumerate(("train", "test"))]
     written = run(teacher, tmp_path, prompts=prompts, is_chat=True)
     rows = pq.read_table(written.kept).to_pylist()
@@ -286,14 +282,14 @@ def test_prompts_that_were_asked_as_messages_become_both(teacher: TransformersWr
         assert [(turn["role"], turn["content"]) for turn in json.loads(row["messages"])] == turns
 
 
-def test_batches_hold_prompts_of_similar_length_the_longest_first(teacher: TransformersWriter) -> None:
+def test_batches_hold_prompts_of_similar_length_the_longest_first(teacher: ModelWriter) -> None:
     lengths = [[teacher.prompt_tokens(ask.prompt) for ask in batch] for batch in batches(teacher, PROMPTS, 2, 4)]
     flat = [length for batch in lengths for length in batch]
     assert flat == sorted(flat, reverse=True)
     assert [len(batch) for batch in lengths] == [4, 4, 4, 4, 2]
 
 
-def test_each_teachers_prompts_are_batched_apart(teacher: TransformersWriter, tmp_path: Path) -> None:
+def test_each_teachers_prompts_are_batched_apart(teacher: ModelWriter, tmp_path: Path) -> None:
     prompts = [replace(prompt, teacher="ab"[prompt.index % 2]) for prompt in PROMPTS]
     found = [[ask.prompt.teacher for ask in batch] for batch in batches(teacher, prompts, 2, 4)]
     assert [len(batch) for batch in found] == [4, 4, 2, 4, 4]
@@ -304,7 +300,7 @@ def test_each_teachers_prompts_are_batched_apart(teacher: TransformersWriter, tm
     assert [line["teacher"] for line in lines] == ["ab"[line["prompt_index"] % 2] for line in lines]
 
 
-def test_the_pace_is_that_of_this_attempt(teacher: TransformersWriter, tmp_path: Path) -> None:
+def test_the_pace_is_that_of_this_attempt(teacher: ModelWriter, tmp_path: Path) -> None:
     first, second = run(teacher, tmp_path), run(teacher, tmp_path)
     assert first.pace.tokens == first.tally.tokens
     assert first.pace.tokens_per_second == pytest.approx(first.pace.tokens / first.pace.seconds)

@@ -7,7 +7,7 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 from core.errors import ChatTemplateUnusable
 from tests.worker.training.generation.conftest import prompts_of, spec_of
 from worker.training.generation.samples import Ask, Prompt
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 
 QUESTIONS = ("what is one plus four?", "the", "a small model learns from a large one and two and three", "0123")
 
@@ -23,7 +23,7 @@ def asks(samples: int = 1, *texts: str) -> list[Ask]:
 def test_greedy_writing_is_what_generate_writes(
     model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    writer = TransformersWriter(model, plain_tokenizer, spec_of(temperature=0.0, repetition_penalty=1.3), seed=0)
+    writer = ModelWriter(model, plain_tokenizer, spec_of(temperature=0.0, repetition_penalty=1.3), seed=0)
     written = writer.write(asks(), silent)
     for sample, question in zip(written, QUESTIONS, strict=True):
         ids = plain_tokenizer(question, return_tensors="pt")["input_ids"]
@@ -39,7 +39,7 @@ def test_a_sample_does_not_depend_on_its_batch(
     model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, repetition_penalty: float
 ) -> None:
     spec = spec_of(temperature=0.9, top_p=0.95, top_k=200, min_p=0.001, repetition_penalty=repetition_penalty)
-    writer = TransformersWriter(model, plain_tokenizer, spec, seed=5)
+    writer = ModelWriter(model, plain_tokenizer, spec, seed=5)
     together = writer.write(asks(samples=3), silent)
     backwards = writer.write(asks(samples=3)[::-1], silent)
     alone = [writer.write([ask], silent)[0] for ask in asks(samples=3)]
@@ -48,16 +48,16 @@ def test_a_sample_does_not_depend_on_its_batch(
 
 
 def test_another_seed_writes_other_texts(model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast) -> None:
-    one, other = (TransformersWriter(model, plain_tokenizer, spec_of(), seed).write(asks(), silent) for seed in (1, 2))
+    one, other = (ModelWriter(model, plain_tokenizer, spec_of(), seed).write(asks(), silent) for seed in (1, 2))
     assert [sample.text for sample in one] != [sample.text for sample in other]
 
 
 def test_a_stop_text_ends_a_sample_and_is_cut_off(
     model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    free = TransformersWriter(model, plain_tokenizer, spec_of(), seed=5).write(asks(samples=4), silent)
+    free = ModelWriter(model, plain_tokenizer, spec_of(), seed=5).write(asks(samples=4), silent)
     stop = free[0].text[3:5]
-    bound = TransformersWriter(model, plain_tokenizer, spec_of(stop=(stop,)), seed=5).write(asks(samples=4), silent)
+    bound = ModelWriter(model, plain_tokenizer, spec_of(stop=(stop,)), seed=5).write(asks(samples=4), silent)
     assert stop in free[0].text
     for before, after in zip(free, bound, strict=True):
         assert after.text == before.text.split(stop)[0]
@@ -68,7 +68,7 @@ def test_a_stop_text_in_the_prompt_ends_nothing(
     model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     spec = spec_of(temperature=0.0, stop=("one plus",))
-    (sample,) = TransformersWriter(model, plain_tokenizer, spec, seed=5).write(asks(1, QUESTIONS[0]), silent)
+    (sample,) = ModelWriter(model, plain_tokenizer, spec, seed=5).write(asks(1, QUESTIONS[0]), silent)
     assert sample.completion_tokens == 12
 
 
@@ -76,7 +76,7 @@ def test_only_a_text_that_ended_by_itself_is_finished(
     model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     # Any token may be declared the end: the one that comes fifth, here.
-    writer = TransformersWriter(model, plain_tokenizer, spec_of(temperature=0.0), seed=0)
+    writer = ModelWriter(model, plain_tokenizer, spec_of(temperature=0.0), seed=0)
     ids = plain_tokenizer(QUESTIONS[0])["input_ids"]
     (whole,) = writer.complete([ids], [(0, 0)], silent)
     assert not whole.finished
@@ -89,7 +89,7 @@ def test_only_a_text_that_ended_by_itself_is_finished(
     assert ended.tokens == place
 
 
-def test_the_model_keeps_its_mode_and_settings(model: LlamaForCausalLM, writer: TransformersWriter) -> None:
+def test_the_model_keeps_its_mode_and_settings(model: LlamaForCausalLM, writer: ModelWriter) -> None:
     settings = model.generation_config
     model.train()
     try:
@@ -103,7 +103,7 @@ def test_the_model_keeps_its_mode_and_settings(model: LlamaForCausalLM, writer: 
 def test_settings_that_came_with_the_model_play_no_part(
     model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = TransformersWriter(model, plain_tokenizer, spec_of(temperature=0.0), seed=0)
+    writer = ModelWriter(model, plain_tokenizer, spec_of(temperature=0.0), seed=0)
     plain = writer.write(asks(), silent)
     monkeypatch.setattr(
         model, "generation_config", GenerationConfig(repetition_penalty=5.0, min_new_tokens=3, num_beams=2)
@@ -111,13 +111,13 @@ def test_settings_that_came_with_the_model_play_no_part(
     assert writer.write(asks(), silent) == plain
 
 
-def test_a_prompt_that_leaves_no_room_says_so(writer: TransformersWriter) -> None:
+def test_a_prompt_that_leaves_no_room_says_so(writer: ModelWriter) -> None:
     short, long = writer.write(asks(1, "the", "0 1 2 3 " * 40), silent)
     assert short.fault is None
     assert (long.fault, long.text, long.finished) == ("prompt_too_long", "", False)
 
 
-def test_writing_stops_in_the_middle_of_a_batch(writer: TransformersWriter) -> None:
+def test_writing_stops_in_the_middle_of_a_batch(writer: ModelWriter) -> None:
     calls = []
 
     def third() -> None:
@@ -131,7 +131,7 @@ def test_writing_stops_in_the_middle_of_a_batch(writer: TransformersWriter) -> N
 
 
 def test_a_batch_that_does_not_fit_is_written_in_halves(
-    writer: TransformersWriter, model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+    writer: ModelWriter, model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = writer.write(asks(), silent)
     generate, sizes = model.generate, []
@@ -150,7 +150,7 @@ def test_a_batch_that_does_not_fit_is_written_in_halves(
 def test_conversations_and_system_prompts_go_through_the_template(
     model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    writer = TransformersWriter(model, chat_tokenizer, spec_of(system_prompt="be brief"), seed=0)
+    writer = ModelWriter(model, chat_tokenizer, spec_of(system_prompt="be brief"), seed=0)
     asked = Prompt(0, messages=({"role": "user", "content": "the sum"},))
     own = Prompt(1, messages=({"role": "system", "content": "be long"}, {"role": "user", "content": "the sum"}))
     read = [chat_tokenizer.decode(writer.encoder.ids(prompt)) for prompt in (asked, own, Prompt(2, "the sum"))]
@@ -162,10 +162,10 @@ def test_conversations_and_system_prompts_go_through_the_template(
 def test_whether_a_plain_prompt_is_a_message_can_be_said(
     model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast, chat: bool | None, rendered: bool
 ) -> None:
-    writer = TransformersWriter(model, chat_tokenizer, spec_of(chat=chat), seed=0)
+    writer = ModelWriter(model, chat_tokenizer, spec_of(chat=chat), seed=0)
     assert ("<|user|>" in chat_tokenizer.decode(writer.encoder.ids(Prompt(0, "two")))) == rendered
 
 
-def test_a_conversation_needs_a_template(writer: TransformersWriter) -> None:
+def test_a_conversation_needs_a_template(writer: ModelWriter) -> None:
     with pytest.raises(ChatTemplateUnusable, match="no chat template"):
         writer.write([Ask(Prompt(0, messages=({"role": "user", "content": "two"},)), 0)], silent)

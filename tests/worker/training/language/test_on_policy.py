@@ -16,7 +16,7 @@ from core.wire import Progress
 from tests.worker.training.conftest import Notebook, write_parquet
 from tests.worker.training.language.conftest import WritingLab, counting, gpt2, saved
 from worker.training.exchange import Outcome
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 from worker.training.language.pupil import WritingPupil
 from worker.training.observer import Stopped, StopReason
 
@@ -150,7 +150,7 @@ def test_memory_that_does_not_suffice_halves_batches_and_changes_no_step(
     lab: WritingLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     roomy, _ = run(lab, folder="roomy", training={"max_steps": 2})
-    for kind, name in ((WritingPupil, "forward"), (TransformersWriter, "_batch")):
+    for kind, name in ((WritingPupil, "forward"), (ModelWriter, "_batch")):
         monkeypatch.setattr(kind, name, cramped(getattr(kind, name)))
     notebook = Notebook()
     halved, _ = run(lab, notebook, folder="cramped", training={"max_steps": 2})

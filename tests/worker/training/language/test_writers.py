@@ -12,7 +12,7 @@ from tests.worker.training.conftest import Notebook
 from tests.worker.training.language.conftest import bpe, llama, spec_of
 from worker.training.desk import Desk
 from worker.training.generation.samples import Ask, Prompt, Sample
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 from worker.training.language.writers import Author, asks_as_chat, one_writer, writer_for
 from worker.training.models import Loaded
 
@@ -71,5 +71,6 @@ def test_the_seed_is_generations_or_trainings(
 ) -> None:
     spec: JobSpec = spec_of(method={"type": "sequence", "generation": {"seed": own}}, training={"seed": 7})
     author = writer_for(Desk(spec, tmp_path, Notebook()), "t", Loaded(llama(), tokenizer, frozenset()))
-    assert isinstance(author.writer, TransformersWriter)
+    assert isinstance(author.writer, ModelWriter)
     assert author.writer.seed == seed
+    assert author.engine == author.writer.engine.name == "transformers", "a single text is not worth a conversion"

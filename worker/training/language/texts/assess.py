@@ -76,6 +76,7 @@ def texts_of(finished: Finished, verified: int) -> WrittenTexts:
         tokens=tally.tokens,
         kept_tokens=tally.kept_tokens,
         tokens_per_second=finished.texts.pace.tokens_per_second,
+        engines=finished.engines,
         kept_of=dict(tally.teachers),
         verified=verified,
         no_baseline=finished.no_baseline,

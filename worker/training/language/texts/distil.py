@@ -4,7 +4,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.errors import DatasetUnusable
@@ -26,7 +26,7 @@ from worker.training.language.texts.page import texts_card, texts_page
 from worker.training.language.texts.plan import plan_legs, plan_trainings, tell_sizes
 from worker.training.language.texts.questions import Own, own_completions, questions_of
 from worker.training.language.texts.readings import Reader, Scribe, announce, check_room, read_texts, reader_of
-from worker.training.language.writers import Author, asks_as_chat, authors_of, one_writer
+from worker.training.language.writers import asks_as_chat, authors_of, one_writer
 from worker.training.models import Loaded
 from worker.training.observer import Observer, stop_if_asked
 from worker.training.phase import train
@@ -70,8 +70,7 @@ def distil_texts(inputs: Inputs, observer: Observer) -> Outcome:
     if spec.student.from_teacher is not None:
         student = _student(desk, inputs, teachers)
     readers, reader = _readers(desk, teachers), reader_of(student, is_chat)
-    wanted = len(prompts) * method.generation.samples_per_prompt
-    texts = _written(desk, inputs, prompts, authors_of(desk, names, teachers, inputs.line, wanted))
+    texts, engines = _written(desk, inputs, prompts, names, teachers)
     readings = read_texts(desk, texts.kept, reader, readers)
     announce(desk, readings)
     heard = listening(desk, readings, teachers, student)
@@ -89,7 +88,7 @@ def distil_texts(inputs: Inputs, observer: Observer) -> Outcome:
 
     desk.stage("evaluating")
     finished = Finished(
-        desk, prompts, texts, readings, heard, readers, reader, trained, baseline, no_baseline, own, own_scribe
+        desk, prompts, texts, readings, heard, readers, reader, trained, baseline, no_baseline, own, own_scribe, engines
     )
     report = assess_texts(finished)
     desk.journey.move("evaluating", 1.0)
@@ -156,35 +155,48 @@ def _own_lessons(own: Own, scribe: Scribe, reader: Reader) -> WritingLessons:
     return WritingLessons(rows, scripts)
 
 
-def _written(desk: Desk, inputs: Inputs, prompts: list[Prompt], authors: Sequence[Author]) -> Written:
+def _written(
+    desk: Desk, inputs: Inputs, prompts: list[Prompt], names: Sequence[str], teachers: Sequence[Loaded]
+) -> tuple[Written, dict[str, str]]:
     """Let the teachers write, and hand what they wrote over before anything else can go wrong.
+
+    Returns:
+        What they wrote, and what computed each teacher's texts.
 
     Raises:
         NothingKept, DatasetUnusable: no text to learn from, or none to measure with.
+        EngineUnavailable: the engine that the spec names cannot write with a teacher.
     """
+    wanted = len(prompts) * desk.spec.sequence_method.generation.samples_per_prompt
+    authors = authors_of(desk, names, teachers, inputs.line, wanted, inputs.cache)
+    engines = {author.name: author.engine for author in authors if author.engine is not None}
     texts = write_and_filter(
         desk.spec.sequence_method,
         one_writer(authors),
         prompts,
         desk.folder / "writing",
         desk.observer,
-        provenance=provenance_of(desk, inputs),
+        provenance=provenance_of(desk, inputs, engines),
         move=lambda share: desk.journey.move("writing", share),
         is_chat=any(author.is_chat for author in authors),
     )
     desk.observer.texts(texts.texts, texts.kept)
     check_kept(texts.tally)
-    return texts
+    return texts, engines
 
 
-def provenance_of(desk: Desk, inputs: Inputs) -> str:
-    """Return a digest of what the teachers are when they write: their files, and how they were fine-tuned."""
+def provenance_of(desk: Desk, inputs: Inputs, engines: Mapping[str, str]) -> str:
+    """Return a digest of what the teachers are when they write: their files, how they were fine-tuned, their engines.
+
+    Two engines round differently: texts that one began are not continued by the other.
+    """
     spec = desk.spec
     known: dict[str, Any] = {
         "files": {role: said for role, said in inputs.provenance.items() if role.startswith("teacher")},
         "teachers": [teacher.model_dump(mode="json") for teacher in spec.teacher_models],
         "seed": spec.training.seed,
         "precision": desk.precision,
+        "engines": dict(engines),
     }
     if spec.endpoint is not None:
         known |= {"server": [spec.endpoint.base_url, spec.endpoint.model]}

@@ -33,6 +33,8 @@ class Finished:
     """Why there is none."""
     own: Own
     own_scribe: Scribe
+    engines: dict[str, str]
+    """What computed each teacher's texts."""
 
     @property
     def students(self) -> dict[str, PreTrainedModel]:

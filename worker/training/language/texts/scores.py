@@ -8,7 +8,7 @@ from torch import nn
 from core.methods import GenerationSpec
 from core.report import WritingQuality
 from worker.training.assess import bytes_of
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 from worker.training.language.answers import MEASURED
 from worker.training.language.evaluation import Tally, Yardstick, perplexity, tallies
 from worker.training.language.samples import SAMPLES, Written, distinct_2, spread, write
@@ -132,7 +132,7 @@ class Scores:
         method, training = self.desk.spec.sequence_method, self.desk.spec.training
         is_teacher = name not in self.finished.students
         spec: GenerationSpec = likeliest(method.generation, is_teacher=is_teacher, is_chat=reader.is_chat)
-        writer = TransformersWriter(Twin(self.desk.precision).of(reader.model), reader.tokenizer, spec, training.seed)
+        writer = ModelWriter(Twin(self.desk.precision).of(reader.model), reader.tokenizer, spec, training.seed)
         return pass_rate(method, writer, self.verified, self._look)
 
 

@@ -9,14 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.errors import ChatTemplateUnusable, DatasetUnusable, NothingKept
+from core.errors import ChatTemplateUnusable, DatasetUnusable, EngineUnavailable, NothingKept
 from core.report import REPORT
 from core.wire import Stage
 from tests.worker.training.conftest import Notebook, write_parquet
 from tests.worker.training.language.conftest import WritingLab, bpe, gpt2, saved
-from tests.worker.training.language.texts.conftest import method, questions
+from tests.worker.training.language.texts.conftest import GENERATION, method, questions
+from worker.training.generation.compiled import choosing
+from worker.training.generation.compiled.runtime import version_installed
 from worker.training.generation.samples import Ask, Sample
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 from worker.training.observer import Stopped
 
 STAGES: list[Stage] = ["loading", "teaching", "training", "evaluating", "exporting"]
@@ -78,6 +80,26 @@ def test_what_was_written_is_handed_over_and_exported(lab: WritingLab) -> None:
         assert (asked["content"], answered["content"]) == (row["prompt"], row["completion"])
     manifest = json.loads((outcome.student / "MANIFEST.json").read_text())
     assert {"texts.jsonl", "kept.parquet"} <= {file["path"] for file in manifest["files"]}
+
+
+@pytest.mark.skipif(version_installed() is None, reason="the extra openvino is not installed")
+def test_openvino_writes_what_transformers_writes_and_the_report_says_so(lab: WritingLab) -> None:
+    exact = {**QUICK, "training": {"max_steps": 2, "precision": "fp32"}}
+    notebook, texts = Notebook(), []
+    for engine, name in (("openvino", f"openvino {version_installed()}"), ("auto", "transformers")):
+        written = method(generation={**GENERATION, "engine": engine})
+        outcome, report = lab.run(notebook, method=written, folder=engine, **exact)
+        assert report.texts is not None
+        assert report.texts.engines == {"teacher": name}
+        texts.append(lines_of(outcome.student))
+    assert texts[0] == texts[1]
+    assert notebook.said(f"writing: with openvino {version_installed()}.")
+
+
+def test_an_engine_that_is_not_there_is_not_replaced(lab: WritingLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "version_installed", lambda: None)
+    with pytest.raises(EngineUnavailable, match="it is not installed on the worker"):
+        lab.run(method=method(generation={**GENERATION, "engine": "openvino"}), **QUICK)
 
 
 def test_the_kept_texts_train_the_next_student_from_logits(lab: WritingLab) -> None:
@@ -184,14 +206,14 @@ def test_stopped_while_writing_it_goes_on_and_the_student_is_the_same(
     lab: WritingLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, int]] = []
-    write = TransformersWriter.write
+    write = ModelWriter.write
 
-    def counted(writer: TransformersWriter, asks: list[Ask], each_token: Any) -> list[Sample]:
+    def counted(writer: ModelWriter, asks: list[Ask], each_token: Any) -> list[Sample]:
         samples = write(writer, asks, each_token)
         asked.extend(ask.key for ask in asks)
         return samples
 
-    monkeypatch.setattr(TransformersWriter, "write", counted)
+    monkeypatch.setattr(ModelWriter, "write", counted)
     whole, _ = lab.run(method=method(), folder="whole", **QUICK)
     uninterrupted, asked[:] = list(asked), []
     stopping = Notebook(lambda seen: "shutdown" if len(seen.series.get("writing/tokens_per_second", [])) > 1 else None)

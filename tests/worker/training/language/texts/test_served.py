@@ -25,7 +25,7 @@ from tests.worker.training.language.texts.conftest import GENERATION, method, qu
 from worker.endpoints import HttpLine
 from worker.training.endpoint.writer import EndpointWriter
 from worker.training.generation.samples import Ask, Prompt
-from worker.training.generation.writer import TransformersWriter
+from worker.training.generation.writer import ModelWriter
 
 START_SECONDS = 120.0
 GREEDY = GenerationSpec.model_validate({**GENERATION, "temperature": 0.0})
@@ -85,7 +85,7 @@ def test_it_writes_what_the_same_model_writes_here(served: Served, tmp_path: Pat
     spec = GREEDY.model_copy(update={"chat": chat, "system_prompt": "be brief" if chat is None else None})
     model = AutoModelForCausalLM.from_pretrained(served.folder)
     tokenizer = AutoTokenizer.from_pretrained(served.folder)
-    here = TransformersWriter(model, tokenizer, spec, seed=7).write(ASKS, silent)
+    here = ModelWriter(model, tokenizer, spec, seed=7).write(ASKS, silent)
     there = served.writer(tmp_path, spec).write(ASKS, silent)
     for own, other in zip(here, there, strict=True):
         assert other.text.strip() == own.text.strip()
