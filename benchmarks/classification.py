@@ -4,7 +4,7 @@
 
 Teacher: MiniLM (22.7 M), fine-tuned. Student: three of its layers. Texts of 10 to 256 tokens, log-normal, median 43.
 T = 4, alpha = 0.5, batch 32, 3 epochs, the same number of optimizer steps and the same learning rate for all. Runs are
-interleaved; the medians are compared and the section in RESULTS.md is rewritten.
+interleaved, each repeat with a seed of its own; the medians are compared and the section in RESULTS.md is rewritten.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def as_job(client: Client, dataset: str, repeat: int) -> Run:
         "dataset": {"id": dataset, "validation": 0.0, "test": 0.0, "columns": {"split": "split"}},
         "T": T,
         "alpha": ALPHA,
-        "training": {**TRAINING, "warmup_ratio": WARMUP},
+        "training": {**TRAINING, "seed": TRAINING["seed"] + repeat, "warmup_ratio": WARMUP},
         "evaluation": {"baseline": False},
         "labels": {"repeat": str(repeat)},
     }
@@ -116,11 +116,11 @@ def as_job(client: Client, dataset: str, repeat: int) -> Run:
     )
 
 
-def as_script(work: dict[str, Any], padding: str, module: str = "tutorial") -> Run:
+def as_script(work: dict[str, Any], repeat: int, padding: str, module: str = "tutorial") -> Run:
     """Distil with a script in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "work.json"
-        file.write_text(json.dumps({**work, "padding": padding, "folder": folder}))
+        file.write_text(json.dumps({**work, "seed": work["seed"] + repeat, "padding": padding, "folder": folder}))
         said = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{module}", str(file)],
             capture_output=True,
@@ -190,12 +190,12 @@ def measured(folder: Path, assets: Any, examples: int, repeats: int) -> dict[str
     with embedded_service(folder / "service") as url, Client(url) as client:
         work, dataset = prepared(client, assets, folder, examples)
         ways: dict[str, Callable[[int], Run]] = {
-            TUTORIAL: lambda _: as_script(work, "max_length"),
-            DYNAMIC: lambda _: as_script(work, "longest"),
+            TUTORIAL: lambda repeat: as_script(work, repeat, "max_length"),
+            DYNAMIC: lambda repeat: as_script(work, repeat, "longest"),
             OURS: lambda repeat: as_job(client, dataset, repeat),
         }
         if find_spec("textbrewer") is not None:
-            ways[PEER] = lambda _: as_script(work, "longest", "textbrewer_script")
+            ways[PEER] = lambda repeat: as_script(work, repeat, "longest", "textbrewer_script")
         for repeat in range(repeats):
             for name, way in ways.items():
                 runs.setdefault(name, []).append(way(repeat))
