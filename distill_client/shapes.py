@@ -141,6 +141,7 @@ class WrittenTexts(Shape):
     samples: int = 0
     kept: int = 0
     dropped: dict[str, int] = {}
+    engines: dict[str, str] = {}
     no_baseline: str | None = None
     incomparable: str | None = None
     spent: Spent | None = None

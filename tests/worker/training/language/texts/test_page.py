@@ -31,7 +31,13 @@ def quality(**known: float) -> WritingQuality:
 
 def a_report(**known: Any) -> GenerationReport:
     counts: dict[str, Any] = dict.fromkeys(("prompts", "samples", "kept", "tokens", "kept_tokens", "verified"), 5)
-    notes = {"tokens_per_second": None, "kept_of": {NASTY: 1}, "no_baseline": NASTY, "incomparable": NASTY}
+    notes = {
+        "tokens_per_second": None,
+        "engines": {NASTY: NASTY, "b": "an engine"},
+        "kept_of": {NASTY: 1},
+        "no_baseline": NASTY,
+        "incomparable": NASTY,
+    }
     plain: dict[str, Any] = {
         "task": "text-generation",
         "held_out": "test",
@@ -71,6 +77,7 @@ def test_a_report_is_drawn_and_stays_text(known: dict[str, Any]) -> None:
     curves = {"student": HISTORY, **({"baseline": HISTORY} if known else {})}
     page = texts_page(spec, report, curves, {"teacher": NASTY})
     card = texts_card(spec, report).split("---", 2)[2]
+    assert "<br>by an engine" in page
     for drawn in (page, card):
         assert "<script" not in drawn
         assert "cut off by max_new_tokens" in drawn
