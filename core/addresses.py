@@ -5,8 +5,11 @@ it connects, and connects to that address: a name may mean another one by then.
 """
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from core.endpoints import canonical_url
 from core.settings import Settings
@@ -66,6 +69,27 @@ def address_of(host: str) -> Address | None:
         return None
 
 
+def addresses_in(found: Iterable[tuple[Any, ...]]) -> list[Address]:
+    """Return the addresses that a look-up (`getaddrinfo`) found, each once."""
+    # A link-local address of IPv6 comes with its interface behind a percent sign.
+    addresses = [address_of(str(target[0]).partition("%")[0]) for *_, target in found]
+    return list(dict.fromkeys(address for address in addresses if address is not None))
+
+
+def port_of(url: SplitResult) -> int:
+    return url.port or PORTS[url.scheme]
+
+
+def proxy_of(url: SplitResult) -> str | None:
+    """Return the proxy that the environment names for a server; none reaches this machine and its networks."""
+    host = url.hostname or ""
+    address = address_of(host)
+    if is_loopback(host) or (address is not None and not is_public(address)) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
 def is_public(address: Address) -> bool:
     """Tell whether the address, or the one that is packed into it, is of the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
@@ -95,4 +119,4 @@ def _begins_as(asked: SplitResult, allowed: SplitResult) -> bool:
 
 
 def _server(parts: SplitResult) -> tuple[str, str | None, int]:
-    return parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
+    return parts.scheme, parts.hostname, port_of(parts)

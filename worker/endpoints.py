@@ -7,12 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlsplit
 
 import httpx
 
-from core.addresses import PORTS, Address, Reach, address_of, is_loopback, is_public
+from core.addresses import Address, Reach, address_of, addresses_in, port_of, proxy_of
 from core.endpoints import EndpointNotAllowed, EndpointSpec
 from core.errors import SecretUnreadable
 from core.spec import JobSpec
@@ -80,7 +79,7 @@ class HttpLine:
         why = self.reach.why_not(self.name)
         if why is not None:
             raise EndpointNotAllowed(self.name, why)
-        found = await _looked_up(self.url.hostname or "", _port(self.url))
+        found = await _looked_up(self.url.hostname or "", port_of(self.url))
         allowed = [address for address in found if self.reach.allows(self.name, address)]
         if not allowed:
             raise EndpointNotAllowed(self.name, f"its name stands for {found[0]}, which is no public address")
@@ -89,7 +88,7 @@ class HttpLine:
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, host: str) -> Reply:
         bracketed = f"[{host}]" if ":" in host else host
-        url = f"{self.url.scheme}://{bracketed}:{_port(self.url)}{self.url.path}/{path}"
+        url = f"{self.url.scheme}://{bracketed}:{port_of(self.url)}{self.url.path}/{path}"
         # The server is spoken to, and its certificate judged, by its name, whichever address we connect to.
         names = {"sni_hostname": self.url.hostname} if self.url.scheme == "https" else {}
         async with self._connected().stream(
@@ -147,16 +146,6 @@ def line_of(spec: JobSpec, order: Order, reach: Reach) -> HttpLine | None:
     return HttpLine(endpoint, order.secrets[endpoint.secret], reach)
 
 
-def proxy_of(url: SplitResult) -> str | None:
-    """Return the proxy that the environment names for a server; none reaches this machine and its networks."""
-    host = url.hostname or ""
-    address = address_of(host)
-    if is_loopback(host) or (address is not None and not is_public(address)) or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
-
-
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Read Retry-After: a number of seconds, or a date by the server's own clock."""
     written = headers.get("retry-after")
@@ -182,13 +171,7 @@ async def _looked_up(host: str, port: int) -> list[Address]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise NoReply(f"the name {host} cannot be looked up: {error.strerror or error}", was_sent=False) from None
-    # A link-local address of IPv6 comes with its interface behind a percent sign.
-    addresses = [address_of(str(target[0]).partition("%")[0]) for *_, target in found]
-    return list(dict.fromkeys(address for address in addresses if address is not None))
-
-
-def _port(url: SplitResult) -> int:
-    return url.port or PORTS[url.scheme]
+    return addresses_in(found)
 
 
 def _reason(error: Exception) -> str:

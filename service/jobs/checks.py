@@ -1,6 +1,6 @@
 """What can be known of a job before it is stored: every fault at once, so that no worker meets it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -26,11 +26,13 @@ from service.problems import Fault
 from service.validation import HINTS
 
 
-def check(session: Session, owner: str, spec: JobSpec, blobs: Blobs, settings: Settings) -> Checked:
-    """Return the checked spec. Raises InvalidRequest with every fault."""
+def check(
+    session: Session, owner: str, spec: JobSpec, blobs: Blobs, settings: Settings, unheard: Sequence[Fault] = ()
+) -> Checked:
+    """Return the checked spec. Raises InvalidRequest with every fault, `unheard` (`probing`) among them."""
     checked = Checked(spec)
     faults = [*_Checks(session, owner, checked, blobs, settings.hub, settings.max_labels).faults()]
-    faults += endpoint_faults(session, owner, spec, reach_of(settings))
+    faults += [*endpoint_faults(session, owner, spec, reach_of(settings)), *unheard]
     if faults:
         raise InvalidRequest(faults)
     checked.warnings += endpoint_warnings(spec)

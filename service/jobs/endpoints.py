@@ -36,6 +36,7 @@ from service.jobs.checks import check
 from service.jobs.estimate import estimate
 from service.jobs.examples import SPEC_EXAMPLES
 from service.jobs.outbox import publish
+from service.jobs.probing import likeliest_unheard
 from service.jobs.schemas import DryRunOut, JobOut, ResultOut, artifact_out, job_out, links_of
 from service.openapi import problems
 from service.pages import CursorDep, PageOut, page_out, require_known
@@ -65,14 +66,17 @@ def create_job(
     settings: SettingsDep,
     queue: QueueDep,
     blobs: BlobsDep,
+    service: ServiceDep,
     once: OnceDep,
     dry_run: Annotated[bool, Query(description="Check and estimate; store nothing.")] = False,
 ) -> Response:
     """Accept a distillation job. Training starts when a worker is free."""
+    # Before the first statement: a transaction that waited for a server of others would keep every writer waiting.
+    unheard = likeliest_unheard(service.database, caller.owner, spec, settings)
     replayed = None if dry_run else once.earlier_answer(session)
     if replayed is not None:
         return replayed
-    checked = check(session, caller.owner, spec, blobs, settings)
+    checked = check(session, caller.owner, spec, blobs, settings, unheard)
     guess = estimate(session, checked)
     if dry_run:
         answer = DryRunOut(spec=checked.spec, estimate=guess, warnings=checked.warnings)

@@ -14,6 +14,7 @@ ENTERS_TRAINING = {
     "chats",
     "endpoints",
     "errors",
+    "likeliest",
     "methods",
     "references",
     "report",

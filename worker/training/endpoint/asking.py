@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.endpoints import EndpointSpec
+from core.likeliest import Place, places_of
 from core.methods import GenerationSpec
-from worker.training.endpoint.likeliest import places_of
 from worker.training.endpoint.line import Reply
 from worker.training.generation.prompts import conversation
-from worker.training.generation.samples import Ask, Place
+from worker.training.generation.samples import Ask
 
 CHAT, PLAIN = "chat/completions", "completions"
 ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from core.likeliest import Place
+
 Message = Mapping[str, str]
 """One turn of a conversation: `role` and `content`."""
 Part = Literal["train", "validation", "test"]
-
-
-Place = Sequence[Any]
-"""One place of a text: `[id of the token that was drawn, [[id, log-probability] of each of the likeliest]]`."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import TokenizersDiffer
+from core.likeliest import Place
 from worker.training.desk import Desk
 from worker.training.generation.corpus import Corpus, plan_of
 from worker.training.generation.keeping import corpus_folder
-from worker.training.generation.samples import Place
 from worker.training.language.shelf import Likeliest, shelf_of
 from worker.training.language.texts.readings import TextReadings
 

@@ -1,10 +1,10 @@
 """What a server tells of its probabilities: the likeliest tokens at each place, by their ids."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker.training.generation.samples import Place
-
+Place = Sequence[Any]
+"""One place of a text: `[id of the token that was drawn, [[id, log-probability] of each of the likeliest]]`."""
 ID_PREFIX = "token_id:"
 LEAST = -100.0
 """Some servers write -9999 for what is all but impossible, and JSON knows no infinity."""
