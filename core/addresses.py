@@ -1,7 +1,8 @@
 """Which servers of others this installation may call: the operator's word, and what an address is.
 
-A URL is judged twice. The service judges what is written; the worker judges every address that the name stands for when
-it connects, and connects to that address: a name may mean another one by then.
+A URL is judged twice. The service judges what is written; whoever connects (the worker, and the service where it asks
+for logprobs) judges the address that the name stands for then, and connects to that one: a name may come to mean
+another.
 """
 
 import ipaddress

@@ -42,7 +42,7 @@ def likeliest_unheard(database: Database, owner: str, spec: JobSpec, settings: S
         secret = _revealed(database, owner, endpoint, settings)
         told = _first_choice(endpoint, secret, settings)
         says_something = bool(told["message"]["content"])
-    except (DistillError, httpx.HTTPError, OSError, ValueError, LookupError, TypeError) as error:
+    except (DistillError, httpx.HTTPError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         log.info("a teacher's server was not heard", reason=type(error).__name__)
         return []
     if not says_something or places_of(told):
@@ -64,8 +64,7 @@ def _first_choice(endpoint: EndpointSpec, secret: str | None, settings: Settings
     if reach.why_not(endpoint.base_url) is not None or proxy_of(url) is not None:
         raise LookupError(endpoint.base_url)
     found = addresses_in(socket.getaddrinfo(url.hostname, port_of(url), type=socket.SOCK_STREAM))
-    allowed = [str(one) for one in found if reach.allows(endpoint.base_url, one)]
-    address = allowed[0]
+    address, *_ = [str(one) for one in found if reach.allows(endpoint.base_url, one)]
     host = f"[{address}]" if ":" in address else address
     request = {
         "url": f"{url.scheme}://{host}:{port_of(url)}{url.path}/chat/completions",

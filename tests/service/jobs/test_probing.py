@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.misbehaving import CUT, GARBAGE, RESET, Decide, completion, misbehaving, refusing, saying
+from tests.misbehaving import CUT, GARBAGE, RESET, Decide, Fault, completion, misbehaving, refusing, saying
 from tests.service.live import running_service
 from tests.service.samples import lines, upload_dataset, upload_writer
 
@@ -67,11 +67,12 @@ def test_a_server_that_knows_no_ids_by_that_name_is_asked_without(http: httpx.Cl
         lambda *_: RESET,
         lambda *_: CUT,
         lambda *_: GARBAGE,
+        lambda *_: Fault(body=b"[" * 100_000),
         lambda *_: saying({"choices": []}),
         lambda *_: saying({"choices": ["text"]}),
         lambda *_: saying(completion("")),
     ],
-    ids=["401", "503", "reset", "cut", "garbage", "no choice", "no message", "no text"],
+    ids=["401", "503", "reset", "cut", "garbage", "nested without end", "no choice", "no message", "no text"],
 )
 def test_what_does_not_answer_is_left_to_the_worker(http: httpx.Client, job: dict[str, Any], decide: Decide) -> None:
     with misbehaving(decide) as server:
