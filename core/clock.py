@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime
+from sqlalchemy import DateTime, Double, literal
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -32,20 +32,24 @@ class database_now(FunctionElement[datetime]):  # noqa: N801 - it is used as an 
     """The database's present time, moved by `seconds` (negative: into the past)."""
 
     type = UtcTime()
-    inherit_cache = False
+    # The seconds are a parameter, so that a statement with a time in it is compiled once, not at every request.
+    inherit_cache = True
 
     def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__()
-        self.seconds = float(seconds)
+        super().__init__(*([literal(float(seconds), Double())] if seconds else []))
 
 
 @compiles(database_now, "sqlite")
 def _sqlite(element: database_now, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    moved = f", printf('%+.3f seconds', {seconds})" if seconds else ""
     # %f has three digits; three zeros make it the six that SQLAlchemy reads as microseconds.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+.3f} seconds')"
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now'{moved})"
 
 
 @compiles(database_now, "postgresql")
 def _postgresql(element: database_now, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    moved = f" + make_interval(secs => {seconds})" if seconds else ""
     # clock_timestamp moves within a transaction, now() does not; a lease taken late in one must not start in the past.
-    return f"(clock_timestamp() + make_interval(secs => {element.seconds:.3f}))"
+    return f"(clock_timestamp(){moved})"

@@ -1,5 +1,6 @@
 """The one door to the database: a read or a write transaction, on SQLite or PostgreSQL."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 LOCK_WAIT_SECONDS = 20
 CONNECT_SECONDS = 5
+WRITING = "BEGIN IMMEDIATE"
 
 
 class Database:
@@ -23,7 +26,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
-        self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._writing = self.engine.execution_options(begin=WRITING)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -53,9 +56,32 @@ def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(
         url, pool_size=10, max_overflow=40, connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False}
     )
+    turns = _Turns()
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", turns.begin)
+    event.listen(engine, "checkin", turns.end)
     return engine
+
+
+class _Turns:
+    """One writer of this process at a time. Those of others are waited for by SQLite, which looks again after pauses
+    that grow to a tenth of a second: among many writers some would be passed over again and again.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+
+    def begin(self, connection: Connection) -> None:
+        statement = connection.get_execution_options().get("begin", "BEGIN")
+        if statement == WRITING and not connection.info.get(WRITING):
+            # Whoever has waited for so long asks SQLite, which refuses it if the database is still locked.
+            connection.info[WRITING] = self._turn.acquire(timeout=LOCK_WAIT_SECONDS)
+        connection.exec_driver_sql(statement)
+
+    def end(self, _connection: Any, record: ConnectionPoolEntry) -> None:
+        """A connection has come back: its transaction is over."""
+        if record.info.pop(WRITING, False):
+            self._turn.release()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -67,7 +93,3 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute(f"PRAGMA busy_timeout={LOCK_WAIT_SECONDS * 1000}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))

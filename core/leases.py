@@ -150,6 +150,20 @@ def queue_position(session: Session, job: Job) -> int | None:
     return (session.scalar(ahead) or 0) + 1
 
 
+def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
+    """The same of each that waits, by id, in one statement: a page that counted for each job would count the queue as
+    often."""
+    waiting = [job for job in jobs if job.status == JobStatus.QUEUED]
+    if not waiting:
+        return {}
+    order = (Job.priority.desc(), Job.queued_at, Job.id)
+    place = func.row_number().over(partition_by=Job.queue, order_by=order).label("place")
+    queues = {job.queue for job in waiting}
+    line = select(Job.id, place).where(Job.status == JobStatus.QUEUED, Job.queue.in_(queues)).subquery()
+    found = session.execute(select(line.c.id, line.c.place).where(line.c.id.in_([job.id for job in waiting])))
+    return dict(found.all())
+
+
 def _held(lease: Lease, *conditions: Any) -> Update:
     return change(lease.job_id, Job.lease_token == lease.token, Job.status.in_(HELD), *conditions)
 

@@ -14,7 +14,7 @@ from core.artifacts import artifacts_of
 from core.errors import ResultNotReady
 from core.events import record_event
 from core.jobs import JobFilter, Jobs
-from core.leases import queue_position
+from core.leases import queue_position, queue_positions
 from core.lifecycle import FINAL, JobStatus
 from core.spec import JobSpec, not_available
 from core.tables import Job
@@ -84,7 +84,8 @@ def create_job(
     job = Jobs(session, caller.owner).add(checked.spec, guess, checked.model_ids)
     for warning in checked.warnings:
         record_event(session, job.id, warning, level="warning")
-    session.refresh(job)
+    if checked.warnings:
+        session.refresh(job)
     out = job_out(job, queue_position(session, job))
     kept = once.keep(session, status.HTTP_202_ACCEPTED, out.model_dump_json(), {"Location": out.links.self})
     session.commit()  # the row first: a worker must never hear of a job it cannot read
@@ -108,7 +109,8 @@ def list_jobs(
     require_known(cursor, jobs.get)
     wanted = JobFilter(status, task, _labels(label or []), _utc(created_after), _utc(created_before), q)
     page = jobs.page(wanted, cursor)
-    items = [_out(session, job) for job in page.rows]
+    places = queue_positions(session, page.rows)
+    items = [job_out(job, places.get(job.id)) for job in page.rows]
     return page_out(items, [job.id for job in page.rows], page.has_more)
 
 
@@ -221,7 +223,7 @@ async def _change_of(service: Service, job_id: str, etag: str | None, seconds: f
 
 
 def _out(session: Session, job: Job) -> JobOut:
-    return job_out(job, queue_position(session, job) if job.status == JobStatus.QUEUED else None)
+    return job_out(job, queue_position(session, job))
 
 
 def _etag(version: int) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -45,6 +46,14 @@ def test_the_databases_clock_is_moved_by_seconds_and_their_parts(database: Datab
         now, later, earlier = (session.scalars(select(database_now(by))).one() for by in (0.0, 90.5, -3600.25))
     assert abs((later - now).total_seconds() - 90.5) < 1
     assert abs((earlier - now).total_seconds() + 3600.25) < 1
+
+
+def test_a_statement_with_the_clock_is_compiled_once(database: Database) -> None:
+    compiled: dict[Any, Any] = {}
+    with database.engine.connect().execution_options(compiled_cache=compiled) as connection:
+        first, second = (connection.scalar(select(database_now(by))) for by in (60.0, -60.0))
+    assert first - second > timedelta(minutes=1)
+    assert len(compiled) == 1
 
 
 def test_a_stored_time_is_compared_with_the_clock(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import update
 
 from core.database import Database
@@ -26,6 +27,28 @@ def test_writers_wait_for_each_other_and_no_update_is_lost(database: Database) -
         list(pool.map(count_up, range(40)))
     with database.read() as session:
         assert Jobs(session, "me").get(job_id).metric_count == 40
+
+
+def test_a_writer_that_fails_lets_the_next_one_in(database: Database) -> None:
+    def fail() -> None:
+        with database.write() as session:
+            Jobs(session, "me").add(SPEC)
+            raise RuntimeError("half way")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="half way"):
+            fail()
+    with database.write() as session:
+        first = Jobs(session, "me").add(SPEC).id
+        session.commit()
+        # The transaction is over, the session is not: others may write before it writes again.
+        with database.write() as other:
+            second = Jobs(other, "me").add(SPEC).id
+            other.commit()
+        third = Jobs(session, "me").add(SPEC).id
+        session.commit()
+    with database.read() as session:
+        assert all(Jobs(session, "me").get(job_id) for job_id in (first, second, third))
 
 
 def test_what_is_not_committed_is_not_kept(database: Database) -> None:

@@ -286,9 +286,12 @@ def test_the_place_in_the_queue_counts_down(database: Database) -> None:
     with database.read() as session:
         jobs = [session.get_one(Job, job_id) for job_id in (urgent, first, second, elsewhere)]
         places = [leases.queue_position(session, job) for job in jobs]
+        of_page = leases.queue_positions(session, jobs)
     assert places == [1, 2, 3, 1]
+    assert of_page == dict(zip((urgent, first, second, elsewhere), places, strict=True))
     with database.write() as session:
         assert leases.claim(session, lease_of(urgent))
+        assert leases.queue_positions(session, [session.get_one(Job, urgent)]) == {}
         assert leases.queue_position(session, session.get_one(Job, second)) == 2
         assert leases.queue_position(session, session.get_one(Job, urgent)) is None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from core import leases
 from core.tables import Job
@@ -201,6 +202,29 @@ def test_queue_positions_count_from_one(http: httpx.Client) -> None:
     made = [http.post("/v1/jobs", json=written).json()["id"] for _ in range(2)]
     places = [http.get(f"/v1/jobs/{job_id}").json()["progress"]["queue_position"] for job_id in made]
     assert places == [1, 2]
+    listed = http.get("/v1/jobs", params={"limit": 2}).json()["data"]
+    assert [job["progress"]["queue_position"] for job in listed] == [2, 1]
+
+
+def test_a_page_asks_the_database_as_often_whatever_its_length(live: Live) -> None:
+    written = spec(live.http)
+    for _ in range(5):
+        live.http.post("/v1/jobs", json=written)
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    counts = []
+    event.listen(live.database.engine, "before_cursor_execute", note)
+    try:
+        for limit in (1, 5):
+            asked.clear()
+            assert len(live.http.get("/v1/jobs", params={"limit": limit}).json()["data"]) == limit
+            counts.append(len(asked))
+    finally:
+        event.remove(live.database.engine, "before_cursor_execute", note)
+    assert counts[0] == counts[1]
 
 
 def test_a_published_job_is_marked_so(valkey: str, tmp_path: Path) -> None:
