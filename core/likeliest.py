@@ -5,6 +5,8 @@ from typing import Any
 
 Place = Sequence[Any]
 """One place of a text: `[id of the token that was drawn, [[id, log-probability] of each of the likeliest]]`."""
+TOKENS_AS_IDS = "return_tokens_as_token_ids"
+"""What vLLM and this service are asked for, so that they write tokens as their ids; other servers may refuse it."""
 ID_PREFIX = "token_id:"
 LEAST = -100.0
 """Some servers write -9999 for what is all but impossible, and JSON knows no infinity."""

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,7 +14,7 @@ from core.addresses import addresses_in, port_of, proxy_of, reach_of
 from core.database import Database
 from core.endpoints import EndpointSpec, NoLogprobs
 from core.errors import DistillError
-from core.likeliest import places_of
+from core.likeliest import TOKENS_AS_IDS, places_of
 from core.sealing import seal_of
 from core.secrets import Secrets
 from core.settings import Settings
@@ -80,15 +80,22 @@ def _first_choice(endpoint: EndpointSpec, secret: str | None, settings: Settings
         "top_logprobs": endpoint.logprobs,
     }
     with httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False) as client:
-        content = _content(client, {**body, "return_tokens_as_token_ids": True}, request)
-        if content is None:
-            content = _content(client, body, request)
-    choice: Mapping[str, Any] = json.loads(content or b"")["choices"][0]
+        answer = _answer(client, {**body, TOKENS_AS_IDS: True}, request)
+        # As a worker does: a refusal that does not speak of it would be the same without it.
+        if httpx.codes.is_client_error(answer.status) and TOKENS_AS_IDS.encode() in answer.content:
+            answer = _answer(client, body, request)
+    if not httpx.codes.is_success(answer.status):
+        raise LookupError(answer.status)
+    choice: Mapping[str, Any] = json.loads(answer.content)["choices"][0]
     return choice
 
 
-def _content(client: httpx.Client, body: Mapping[str, Any], request: Mapping[str, Any]) -> bytes | None:
-    """Return what the server answers, or None where it refuses."""
+class _Answer(NamedTuple):
+    status: int
+    content: bytes
+
+
+def _answer(client: httpx.Client, body: Mapping[str, Any], request: Mapping[str, Any]) -> _Answer:
     deadline = time.monotonic() + PATIENCE_SECONDS
     with client.stream("POST", json=body, **request) as response:
         content = bytearray()
@@ -96,4 +103,4 @@ def _content(client: httpx.Client, body: Mapping[str, Any], request: Mapping[str
             content += piece
             if len(content) > MOST_BYTES or time.monotonic() > deadline:
                 raise ValueError(len(content))
-        return bytes(content) if response.is_success else None
+        return _Answer(response.status_code, bytes(content))

@@ -62,8 +62,10 @@ def test_a_server_that_knows_no_ids_by_that_name_is_asked_without(http: httpx.Cl
 @pytest.mark.parametrize(
     "decide",
     [
+        lambda *_: refusing(400, "there is no model m"),
         lambda *_: refusing(401),
         lambda *_: refusing(503),
+        lambda *_: refusing(503, "return_tokens_as_token_ids"),
         lambda *_: RESET,
         lambda *_: CUT,
         lambda *_: GARBAGE,
@@ -72,12 +74,26 @@ def test_a_server_that_knows_no_ids_by_that_name_is_asked_without(http: httpx.Cl
         lambda *_: saying({"choices": ["text"]}),
         lambda *_: saying(completion("")),
     ],
-    ids=["401", "503", "reset", "cut", "garbage", "nested without end", "no choice", "no message", "no text"],
+    ids=[
+        "400",
+        "401",
+        "503",
+        "503 with a name in it",
+        "reset",
+        "cut",
+        "garbage",
+        "nested without end",
+        "no choice",
+        "no message",
+        "no text",
+    ],
 )
-def test_what_does_not_answer_is_left_to_the_worker(http: httpx.Client, job: dict[str, Any], decide: Decide) -> None:
+def test_what_does_not_answer_is_asked_once_and_left_to_the_worker(
+    http: httpx.Client, job: dict[str, Any], decide: Decide
+) -> None:
     with misbehaving(decide) as server:
         assert asked(http, job, server.url) == []
-        assert server.calls
+        assert len(server.calls) == 1
 
 
 def test_nobody_is_asked_where_nothing_is_wanted_or_nothing_may_be_called(

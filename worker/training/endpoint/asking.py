@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.endpoints import EndpointSpec
-from core.likeliest import Place, places_of
+from core.likeliest import TOKENS_AS_IDS, Place, places_of
 from core.methods import GenerationSpec
 from worker.training.endpoint.line import Reply
 from worker.training.generation.prompts import conversation
@@ -35,7 +35,7 @@ class Manner:
         """Return the manner that may please a server that refused with these words, or None where none is left."""
         if self.limit == "max_tokens" and "max_completion_tokens" in refusal:
             return replace(self, limit="max_completion_tokens")
-        if self.has_token_ids and "return_tokens_as_token_ids" in refusal:
+        if self.has_token_ids and TOKENS_AS_IDS in refusal:
             return replace(self, has_token_ids=False)
         if self.has_seed and "seed" in refusal:
             return replace(self, has_seed=False)
@@ -63,7 +63,7 @@ def question_of(ask: Ask, spec: GenerationSpec, endpoint: EndpointSpec, seed: in
     body = {"model": endpoint.model, **asked, manner.limit: spec.max_new_tokens, **_sampling(spec)}
     if endpoint.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": endpoint.logprobs}
-        body |= {"return_tokens_as_token_ids": True} if manner.has_token_ids else {}
+        body |= {TOKENS_AS_IDS: True} if manner.has_token_ids else {}
     if manner.has_seed and spec.temperature > 0:
         body["seed"] = seed_of(seed, ask)
     return Question(path, body, most_tokens(texts), spec.max_new_tokens)
