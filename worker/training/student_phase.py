@@ -115,7 +115,6 @@ def _against_teacher(logits_NC: Logits, teacher_NC: Logits, aim: Aim) -> dict[st
         "kd_loss": 0.0,
     }
     if aim.objective is not None:
-        mask = torch.ones(len(logits_NC), dtype=torch.bool)
         own, theirs = torch.from_numpy(logits_NC), torch.from_numpy(teacher_NC)
-        found["kd_loss"] = aim.objective(own, theirs, mask, temperature=aim.temperature).item() / len(logits_NC)
+        found["kd_loss"] = aim.objective(own, theirs, None, temperature=aim.temperature).item() / len(logits_NC)
     return found

@@ -1,9 +1,12 @@
 """The loss on every kept token without the logits of all of them: rows go through the heads some at a time.
 
-Legend: N kept tokens, n of them in one chunk, D hidden width, V vocabulary.
+A chunk is as many rows as pay for reading a head's weights; its logits stay in the precision of the head. A block is as
+many of its rows as a core's cache holds in float32: what is compared word by word never travels to memory and back.
+
+Legend: N kept tokens, n of them in one chunk, b of those in one block, D hidden width, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +14,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from worker.training.device import Precision, autocast
+from worker.training.device import Precision, autocast, device
 
-Divergence = Callable[[Tensor, slice], Tensor]
-"""Takes the student's logits [n, V] and which of the N rows they are; returns the objective's sum over them."""
+Compared = Callable[[Tensor, slice], Tensor]
+"""Takes the student's logits [b, V] in float32 and which of the chunk's rows they are; returns the objective's sum."""
+Divergence = Callable[[slice], Compared]
+"""Takes which of the N rows a chunk is, and lets the teachers' heads speak there."""
 
-LOGITS_AT_ONCE = 2**24
+LOGITS_OF_CHUNK = 2**25
+LOGITS_OF_BLOCK = 2**19
 FEWEST_ROWS, MOST_ROWS = 16, 1024
 
 
 def rows_at_once(vocabulary: int) -> int:
-    """Return how many rows make a chunk of some 16 million logits: 64 MB a copy in float32."""
-    return max(FEWEST_ROWS, min(MOST_ROWS, LOGITS_AT_ONCE // vocabulary))
+    """Return how many rows make a chunk of some 32 million logits: 64 MB a model in bf16."""
+    return max(FEWEST_ROWS, min(MOST_ROWS, LOGITS_OF_CHUNK // vocabulary))
+
+
+def rows_of_block(vocabulary: int) -> int:
+    """Return how many rows make a block: 2 MB a copy in float32, or on a GPU, where each step costs a launch, 64."""
+    logits = LOGITS_OF_BLOCK if device().type == "cpu" else LOGITS_OF_CHUNK // 2
+    return max(1, logits // vocabulary)
+
+
+def slices(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` that cover 0 to `count`."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 @dataclass(frozen=True)
@@ -37,17 +54,37 @@ class Terms:
     ce_share: float
     precision: Precision
 
-    def of(self, hidden_nD: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the weighted sum over some rows, and unweighted cross-entropy and divergence."""
-        with autocast(self.precision):
-            logits_nV = self.head(hidden_nD)
-        logits_nV = logits_nV.float()
-        ce = cross_entropy(logits_nV, self.targets[rows], reduction="sum")
-        kd = self.divergence(logits_nV, rows) if self.divergence is not None else torch.zeros_like(ce)
-        return self.kd_share * kd + self.ce_share * ce, ce, kd
+    @property
+    def learned(self) -> list[nn.Parameter]:
+        """What of the head learns."""
+        return [parameter for parameter in self.head.parameters() if parameter.requires_grad]
+
+    def compared(self, logits_nV: Tensor, rows: slice, block_rows: int, wants_gradient: bool) -> list[Tensor]:
+        """Return the weighted sum over a chunk, and unweighted cross-entropy and divergence.
+
+        Where a gradient is wanted it takes the logits' place.
+        """
+        targets_n = self.targets[rows]
+        divergence = self.divergence(rows) if self.divergence is not None else None
+        sums = [torch.zeros((), dtype=torch.float32, device=logits_nV.device) for _ in range(3)]
+        for block in slices(len(logits_nV), block_rows):
+            block_bV = logits_nV[block].float().requires_grad_(wants_gradient)
+            with torch.set_grad_enabled(wants_gradient and self.ce_share > 0):
+                ce = cross_entropy(block_bV, targets_n[block], reduction="sum")
+            with torch.set_grad_enabled(wants_gradient and self.kd_share > 0):
+                kd = divergence(block_bV, block) if divergence is not None else torch.zeros_like(ce)
+            with torch.set_grad_enabled(wants_gradient):
+                found = (self.kd_share * kd + self.ce_share * ce, ce, kd)
+            for total, part in zip(sums, found, strict=True):
+                total += part.detach()
+            if wants_gradient:
+                (logits_nV[block],) = torch.autograd.grad(found[0], [block_bV])
+        return sums
 
 
-def chunked_loss(hidden_ND: Tensor, terms: Terms, chunk_rows: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def chunked_loss(
+    hidden_ND: Tensor, terms: Terms, chunk_rows: int | None = None, block_rows: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weighted sum over all rows (differentiable), and the sums of cross-entropy and divergence.
 
     Logits [chunk_rows, V] of student and teacher exist one chunk at a time. The gradients of a chunk are taken at once,
@@ -57,36 +94,38 @@ def chunked_loss(hidden_ND: Tensor, terms: Terms, chunk_rows: int | None = None)
     Args:
         hidden_ND: the student's last hidden states of kept positions.
         terms: the head above them, and what is summed.
-        chunk_rows: rows at a time; by default as many as `rows_at_once` says.
+        chunk_rows: rows that go through the heads at a time; by default as many as `rows_at_once` says.
+        block_rows: rows that are compared at a time; by default as many as `rows_of_block` says.
     """
-    if chunk_rows is None:
-        chunk_rows = rows_at_once(int(terms.head.get_parameter("weight").shape[0]))
-    learned = [parameter for parameter in terms.head.parameters() if parameter.requires_grad]
-    loss, ce, kd = _Chunked.apply(hidden_ND, terms, chunk_rows, *learned)  # type: ignore[no-untyped-call]
+    vocabulary = int(terms.head.get_parameter("weight").shape[0])
+    sizes = (chunk_rows or rows_at_once(vocabulary), block_rows or rows_of_block(vocabulary))
+    loss, ce, kd = _Chunked.apply(hidden_ND, terms, *sizes, *terms.learned)  # type: ignore[no-untyped-call]
     return loss, ce, kd
 
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, terms: Terms, chunk_rows: int, *learned: Tensor
+        ctx: Any, hidden_ND: Tensor, terms: Terms, chunk_rows: int, block_rows: int, *learned: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         wants_gradient = any(ctx.needs_input_grad)
         sums = [torch.zeros((), dtype=torch.float32, device=hidden_ND.device) for _ in range(3)]
         hidden_gradient_ND = torch.empty_like(hidden_ND) if wants_gradient else None
-        gradients = [torch.zeros_like(parameter) for parameter in learned] if wants_gradient else []
-        for start in range(0, len(hidden_ND), chunk_rows):
-            rows = slice(start, min(start + chunk_rows, len(hidden_ND)))
-            with torch.set_grad_enabled(wants_gradient):
+        gradients: Sequence[Tensor] = ()
+        for rows in slices(len(hidden_ND), chunk_rows):
+            with torch.set_grad_enabled(wants_gradient), autocast(terms.precision):
                 hidden_nD = hidden_ND[rows].detach().requires_grad_(wants_gradient)
-                found = terms.of(hidden_nD, rows)
-            for total, part in zip(sums, found, strict=True):
-                total += part.detach()
+                logits_nV = terms.head(hidden_nD)
+            # The backward pass of a linear map needs its inputs, not what it gave: that place takes the gradient.
+            own_nV = logits_nV.detach()
+            for total, part in zip(sums, terms.compared(own_nV, rows, block_rows, wants_gradient), strict=True):
+                total += part
             if hidden_gradient_ND is not None:
-                hidden_gradient_ND[rows], *of_head = torch.autograd.grad(found[0], [hidden_nD, *learned])
-                for total, part in zip(gradients, of_head, strict=True):
+                hidden_gradient_ND[rows], *of_head = torch.autograd.grad(logits_nV, [hidden_nD, *learned], own_nV)
+                for total, part in zip(gradients, of_head, strict=False):
                     total += part
-        ctx.gradients = (hidden_gradient_ND, gradients)
+                gradients = gradients or of_head
+        ctx.gradients = (hidden_gradient_ND, gradients or [torch.zeros_like(parameter) for parameter in learned])
         ctx.mark_non_differentiable(*sums[1:])
         return sums[0], sums[1], sums[2]
 
@@ -94,5 +133,7 @@ class _Chunked(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         hidden_gradient_ND, gradients = ctx.gradients
         ctx.gradients = None
-        scale = upstream[0]
-        return (hidden_gradient_ND.mul_(scale), None, None, *(gradient.mul_(scale) for gradient in gradients))
+        found = (hidden_gradient_ND, *gradients)
+        if float(upstream[0]) != 1.0:
+            found = tuple(gradient.mul_(upstream[0]) for gradient in found)
+        return (found[0], None, None, None, *found[1:])

@@ -1,6 +1,6 @@
 """How well models write, token by token, on the same held-out completions.
 
-Legend: N kept tokens of a batch, n of them in one chunk, V vocabulary, R examples.
+Legend: N kept tokens of a batch, n of them in one chunk, b of those in one block, V vocabulary, R examples.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch.nn.functional import log_softmax
 from core.report import Interval
 from worker.training.device import Precision, autocast, device
 from worker.training.evaluation import RESAMPLES
-from worker.training.language.chunked import rows_at_once
+from worker.training.language.chunked import rows_at_once, rows_of_block, slices
 from worker.training.language.models import head_of
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.language.signal import Voices, last_hidden
@@ -52,8 +52,8 @@ class Tally:
         return self.mean(name) if name in self.sums else None
 
 
-Said = Callable[[slice], Any]
-"""What the teachers say of some of a batch's kept tokens, in the form in which a yardstick compares with it."""
+Said = Callable[[slice], Callable[[slice], Any]]
+"""What the teachers say of a chunk, and then of some of its rows, in the form in which a yardstick compares with it."""
 
 
 class Measuring(Protocol):
@@ -67,13 +67,14 @@ class Measuring(Protocol):
     def precision(self) -> Precision: ...
 
     @property
-    def rows_at_once(self) -> int: ...
+    def vocabulary(self) -> int:
+        """Of whoever has more words."""
 
     def said(self, rows: Rows, /) -> Said:
         """Let the teachers read a batch of examples."""
 
-    def measured(self, logits_nV: Tensor, said: Any, targets_n: Tensor, /) -> dict[str, Tensor]:
-        """Return each measure of each row, [n]; sums over rows are what counts."""
+    def measured(self, logits_bV: Tensor, said: Any, targets_b: Tensor, /) -> dict[str, Tensor]:
+        """Return each measure of each row, [b]; sums over rows are what counts."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +95,25 @@ class Yardstick:
         return self.voices.precision
 
     @property
-    def rows_at_once(self) -> int:
-        return rows_at_once(self.voices.vocabulary)
+    def vocabulary(self) -> int:
+        return self.voices.vocabulary
 
-    def said(self, rows: Rows) -> Callable[[slice], Tensor]:
+    def said(self, rows: Rows) -> Callable[[slice], Callable[[slice], Tensor]]:
         hidden = self.reader.hidden(self.reader.of(rows))
-        return lambda chunk: self.voices.logits(hidden, chunk, self.temperature)
+        return lambda chunk: self.voices.spoken(hidden, chunk, self.temperature).mixed
 
-    def measured(self, logits_nV: Tensor, said: Tensor, targets_n: Tensor) -> dict[str, Tensor]:
-        teacher_nV, shared = said, said.shape[1]
-        log_q_nV = log_softmax(logits_nV[:, :shared] / self.temperature, dim=-1)
-        log_p_nV = log_softmax(teacher_nV / self.temperature, dim=-1)
+    def measured(self, logits_bV: Tensor, said: Tensor, targets_b: Tensor) -> dict[str, Tensor]:
+        teacher_bV, shared = said, said.shape[1]
+        log_q_bV = log_softmax(logits_bV[:, :shared] / self.temperature, dim=-1)
+        log_p_bV = log_softmax(teacher_bV / self.temperature, dim=-1)
         found = {
-            "loss": loss_of_rows(logits_nV, targets_n),
-            "kl": (log_p_nV.exp() * (log_p_nV - log_q_nV)).sum(dim=-1).clamp(min=0),
-            "agreement": (log_q_nV.argmax(dim=-1) == log_p_nV.argmax(dim=-1)).float(),
+            "loss": loss_of_rows(logits_bV, targets_b),
+            "kl": (log_p_bV.exp() * (log_p_bV - log_q_bV)).sum(dim=-1).clamp(min=0),
+            "agreement": (log_q_bV.argmax(dim=-1) == log_p_bV.argmax(dim=-1)).float(),
         }
         if self.objective is not None:
-            every_n = torch.ones(len(targets_n), dtype=torch.bool, device=targets_n.device)
-            total = self.objective(logits_nV[:, :shared], teacher_nV, every_n, temperature=self.temperature)
-            found["kd_loss"] = total.expand(len(targets_n)) / len(targets_n)
+            total = self.objective(logits_bV[:, :shared], teacher_bV, None, temperature=self.temperature)
+            found["kd_loss"] = total.expand(len(targets_b)) / len(targets_b)
         return found
 
 
@@ -125,20 +125,16 @@ class TextsAlone:
     precision: Precision
     measures: tuple[str, ...] = ("loss",)
 
-    @property
-    def rows_at_once(self) -> int:
-        return rows_at_once(self.vocabulary)
-
     def said(self, rows: Rows) -> Said:
-        return lambda chunk: None
+        return lambda chunk: lambda block: None
 
-    def measured(self, logits_nV: Tensor, said: None, targets_n: Tensor) -> dict[str, Tensor]:
-        return {"loss": loss_of_rows(logits_nV, targets_n)}
+    def measured(self, logits_bV: Tensor, said: None, targets_b: Tensor) -> dict[str, Tensor]:
+        return {"loss": loss_of_rows(logits_bV, targets_b)}
 
 
-def loss_of_rows(logits_nV: Tensor, targets_n: Tensor) -> Tensor:
-    """Return the cross-entropy of each row, [n], in nats."""
-    return -log_softmax(logits_nV, dim=-1).gather(1, targets_n[:, None])[:, 0]
+def loss_of_rows(logits_bV: Tensor, targets_b: Tensor) -> Tensor:
+    """Return the cross-entropy of each row, [b], in nats."""
+    return logits_bV.logsumexp(dim=-1) - logits_bV.gather(1, targets_b[:, None])[:, 0]
 
 
 @torch.no_grad()
@@ -168,10 +164,9 @@ def tallies(
     for start in range(0, len(rows), EVALUATION_BATCH):
         some = slice(start, start + EVALUATION_BATCH)
         of_example = np.repeat(np.arange(len(rows))[some], kept[some])
-        for chunk, measured in _batch(models, scripts, rows[some], yardstick, mixture):
-            for name, measures in measured.items():
-                for measure, values_n in measures.items():
-                    np.add.at(found[name][measure], of_example[chunk], values_n.double().cpu().numpy())
+        for block, name, measures in _batch(models, scripts, rows[some], yardstick, mixture):
+            for measure, values_b in measures.items():
+                np.add.at(found[name][measure], of_example[block], values_b.double().cpu().numpy())
         pulse(len(rows[some]))
     for name, model in models.items():
         model.train(modes[name])
@@ -184,8 +179,8 @@ def _batch(
     rows: Rows,
     yardstick: Measuring,
     mixture: str | None,
-) -> Iterator[tuple[slice, dict[str, dict[str, Tensor]]]]:
-    """Yield each chunk of the batch's kept tokens with every model's measures [n]."""
+) -> Iterator[tuple[slice, str, dict[str, Tensor]]]:
+    """Yield blocks of the batch's kept tokens with each model's measures [b]."""
     batches = {name: on_device(scripts[name].script(rows)) for name in models}
     targets_N = next(iter(batches.values()))["targets"]
     teachers_say = yardstick.said(rows)
@@ -193,17 +188,16 @@ def _batch(
         name: last_hidden(model, batches[name]["texts"], batches[name]["predicts"], yardstick.precision)
         for name, model in models.items()
     }
-    step = yardstick.rows_at_once
-    for start in range(0, len(targets_N), step):
-        chunk = slice(start, min(start + step, len(targets_N)))
-        said, measured = teachers_say(chunk), {}
-        for name, model in models.items():
-            with autocast(yardstick.precision):
-                logits_nV = head_of(model)(own[name][chunk])
-            measured[name] = yardstick.measured(logits_nV.float(), said, targets_N[chunk])
-        if mixture is not None:
-            measured[mixture] = yardstick.measured(said, said, targets_N[chunk])
-        yield chunk, measured
+    for chunk in slices(len(targets_N), rows_at_once(yardstick.vocabulary)):
+        said_of, targets_n = teachers_say(chunk), targets_N[chunk]
+        with autocast(yardstick.precision):
+            each_nV = {name: head_of(model)(own[name][chunk]) for name, model in models.items()}
+        for rows_b in slices(len(targets_n), rows_of_block(yardstick.vocabulary)):
+            said, block = said_of(rows_b), slice(chunk.start + rows_b.start, chunk.start + rows_b.stop)
+            for name, logits_nV in each_nV.items():
+                yield block, name, yardstick.measured(logits_nV[rows_b].float(), said, targets_n[rows_b])
+            if mixture is not None:
+                yield block, mixture, yardstick.measured(said, said, targets_n[rows_b])
 
 
 def perplexity(loss: float) -> float:

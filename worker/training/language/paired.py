@@ -1,7 +1,7 @@
 """What a teacher with other tokens says of the student's: its distribution where two of their tokens begin together.
 
-Legend: N kept tokens of the student in a batch, M of the teacher, n some of the N, k of them paired, V and W their
-vocabularies.
+Legend: N kept tokens of the student in a batch, M of the teacher, n of the N in one chunk, b of those in one block, k
+of them paired, V and W their vocabularies.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worker.training.device import Precision, device
 from worker.training.language.alignment import NOWHERE, Mates
-from worker.training.language.chunked import Divergence, rows_at_once
+from worker.training.language.chunked import Compared, Divergence
 from worker.training.language.evaluation import Reader, Tally, loss_of_rows
 from worker.training.language.signal import Voices
 from worker.training.objectives.registry import Objective
@@ -36,24 +36,34 @@ class Paired:
     def of(self, rows: Rows | Sequence[int]) -> dict[str, Any]:
         return {**self.reader.of(rows), "mates": self.mates.of(rows)}
 
-    def said(self, batch: Mapping[str, Any], temperature: float) -> Callable[[slice], "Said"]:
-        """Return what tells of some of the batch's kept tokens what the teacher says there."""
+    def said(self, batch: Mapping[str, Any], temperature: float) -> Callable[[slice], Callable[[slice], "Said"]]:
+        """Return what tells of a chunk, and then of some of its rows, what the teacher says there."""
         hidden, mates_N = self.reader.hidden(batch), batch["mates"].to(device())
 
-        def said(rows: slice) -> Said:
-            mates_n = mates_N[rows]
+        def of_chunk(chunk: slice) -> Callable[[slice], Said]:
+            mates_n = mates_N[chunk]
             is_paired_n = mates_n != NOWHERE
-            return Said(is_paired_n, self.voices.logits(hidden, mates_n[is_paired_n], temperature))
+            spoken = self.voices.spoken(hidden, mates_n[is_paired_n], temperature)
 
-        return said
+            def of_rows(rows: slice) -> Said:
+                is_paired_b, before = is_paired_n[rows], int(is_paired_n[: rows.start].sum())
+                return Said(is_paired_b, spoken.mixed(slice(before, before + int(is_paired_b.sum()))))
+
+            return of_rows
+
+        return of_chunk
 
     def divergence(self, batch: Mapping[str, Any], objective: Objective, temperature: float) -> Divergence:
         said_of = self.said(batch, temperature)
 
-        def divergence(student_nV: Tensor, rows: slice) -> Tensor:
-            said = said_of(rows)
-            every_k = torch.ones(len(said.teacher), dtype=torch.bool, device=student_nV.device)
-            return objective(student_nV[said.is_paired_n], said.teacher, every_k, temperature=temperature)
+        def divergence(chunk: slice) -> Compared:
+            of_rows = said_of(chunk)
+
+            def compared(student_bV: Tensor, rows: slice) -> Tensor:
+                said = of_rows(rows)
+                return objective(student_bV[said.is_paired_b], said.teacher, None, temperature=temperature)
+
+            return compared
 
         return divergence
 
@@ -62,7 +72,7 @@ class Paired:
 class Said:
     """The teacher's logits where the two meet, and where that is."""
 
-    is_paired_n: Tensor
+    is_paired_b: Tensor
     teacher: Tensor
     """[k, W]."""
 
@@ -81,20 +91,16 @@ class PairedYardstick:
     def precision(self) -> Precision:
         return self.paired.voices.precision
 
-    @property
-    def rows_at_once(self) -> int:
-        return rows_at_once(self.vocabulary)
-
-    def said(self, rows: Rows) -> Callable[[slice], Said]:
+    def said(self, rows: Rows) -> Callable[[slice], Callable[[slice], Said]]:
         return self.paired.said(self.paired.of(rows), self.temperature)
 
-    def measured(self, logits_nV: Tensor, said: Said, targets_n: Tensor) -> dict[str, Tensor]:
-        distance_n = torch.zeros(len(targets_n), device=logits_nV.device)
-        distance_n[said.is_paired_n] = uld_of_rows(logits_nV[said.is_paired_n], said.teacher, self.temperature)
+    def measured(self, logits_bV: Tensor, said: Said, targets_b: Tensor) -> dict[str, Tensor]:
+        distance_b = torch.zeros(len(targets_b), device=logits_bV.device)
+        distance_b[said.is_paired_b] = uld_of_rows(logits_bV[said.is_paired_b], said.teacher, self.temperature)
         return {
-            "loss": loss_of_rows(logits_nV, targets_n),
-            "kd_loss": distance_n,
-            "paired": said.is_paired_n.float(),
+            "loss": loss_of_rows(logits_bV, targets_b),
+            "kd_loss": distance_b,
+            "paired": said.is_paired_b.float(),
         }
 
 

@@ -1,7 +1,8 @@
 """The teachers' signal kept on disk, so that they read each text once for all epochs.
 
-Legend: N kept tokens of a batch, M kept tokens of all examples, D hidden width, K largest probabilities, V vocabulary,
-C classes: the K and, where there are more words, all others as one.
+Legend: N kept tokens of a batch, n of them in one chunk, b of those in one block, M kept tokens of all examples, D
+hidden width, K largest probabilities, V vocabulary, C classes: the K and, where there are more words, all others as
+one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from worker.training.device import device
-from worker.training.language.chunked import Divergence, rows_at_once
+from worker.training.language.chunked import Divergence, rows_at_once, rows_of_block, slices
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.language.signal import Voices, coarse_divergence, coarsened, full_divergence
 from worker.training.memory import is_out_of_memory
@@ -160,16 +161,16 @@ def keep_likeliest(
     shelf, (words, classes) = shelf_of(scripts[0], rows), _words_and_classes(voices, top_k)
     ids_MK = _file(folder / "top-ids.bin", np.dtype(np.int32), (shelf.tokens, words))
     log_p_MC = _file(folder / "top-log-p.bin", np.dtype(np.float32), (shelf.tokens, classes))
-    some = rows_at_once(voices.vocabulary)
+    chunk_rows, block_rows = rows_at_once(voices.vocabulary), rows_of_block(voices.vocabulary)
 
     def note(hidden: Sequence[Tensor], places: NDArray[np.int64]) -> None:
-        for start in range(0, len(places), some):
-            rows_n = slice(start, min(start + some, len(places)))
-            logits_nV = voices.logits(hidden, rows_n, temperature)
-            log_p_nV = log_softmax(logits_nV / temperature, dim=-1)
-            ids_nK = log_p_nV.topk(words, dim=-1).indices
-            ids_MK[places[rows_n]] = ids_nK.to(torch.int32).cpu().numpy()
-            log_p_MC[places[rows_n]] = coarsened(log_p_nV, ids_nK).cpu().numpy()
+        for chunk in slices(len(places), chunk_rows):
+            spoken, places_n = voices.spoken(hidden, chunk, temperature), places[chunk]
+            for block in slices(len(places_n), block_rows):
+                log_p_bV = log_softmax(spoken.mixed(block) / temperature, dim=-1)
+                ids_bK = log_p_bV.topk(words, dim=-1).indices
+                ids_MK[places_n[block]] = ids_bK.to(torch.int32).cpu().numpy()
+                log_p_MC[places_n[block]] = coarsened(log_p_bV, ids_bK).cpu().numpy()
 
     read_all(voices, scripts, rows, shelf, note, pulse)
     return Likeliest(shelf, voices.vocabulary, _sealed(ids_MK), _sealed(log_p_MC))

@@ -1,7 +1,7 @@
 """What the teachers say about kept tokens: read at every step, or once and kept on disk.
 
-Legend: B sequences, T positions, N kept tokens of a batch, n of them in one chunk, D hidden width, V vocabulary,
-K largest probabilities, C classes: the K and, where there are more words, all others as one.
+Legend: B sequences, T positions, N kept tokens of a batch, n of them in one chunk, b of those in one block, D hidden
+width, V vocabulary, K largest probabilities, C classes: the K and, where there are more words, all others as one.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from worker.training.device import Precision, autocast
-from worker.training.language.chunked import Divergence
+from worker.training.language.chunked import Compared, Divergence
 from worker.training.language.models import body_of, head_of
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.objectives.registry import Objective
@@ -49,22 +49,34 @@ class Voices:
         ]
 
     @torch.no_grad()
-    def logits(self, hidden: Sequence[Tensor], rows: slice | Tensor, temperature: float) -> Tensor:
-        """Return logits [n, V] of some rows whose softmax at `temperature` is the teachers' mixture there."""
+    def spoken(self, hidden: Sequence[Tensor], rows: slice | Tensor, temperature: float) -> "Spoken":
+        """Let each teacher's head speak on some rows."""
         with autocast(self.precision):
             each = [
                 head_of(model)(states_ND[rows])[:, : self.vocabulary]
                 for model, states_ND in zip(self.models, hidden, strict=True)
             ]
-        if len(each) == 1:
-            alone_nV: Tensor = each[0].float()
-            return alone_nV
-        shares = [math.log(weight / sum(self.weights)) for weight in self.weights]
+        return Spoken(each, self.weights, temperature)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What the teachers' heads give on the rows of a chunk: logits [n, V] of each, in its own precision."""
+
+    each: Sequence[Tensor]
+    weights: Sequence[float]
+    temperature: float
+
+    @torch.no_grad()
+    def mixed(self, rows: slice) -> Tensor:
+        """Return float32 logits [b, V] of some rows whose softmax at the temperature is the teachers' mixture there."""
+        if len(self.each) == 1:
+            return self.each[0][rows].float()
         softened = [
-            log_softmax(logits_nV.float() / temperature, dim=-1) + share
-            for logits_nV, share in zip(each, shares, strict=True)
+            log_softmax(logits_nV[rows].float() / self.temperature, dim=-1) + math.log(weight / sum(self.weights))
+            for logits_nV, weight in zip(self.each, self.weights, strict=True)
         ]
-        return torch.logsumexp(torch.stack(softened), dim=0) * temperature
+        return torch.logsumexp(torch.stack(softened), dim=0) * self.temperature
 
 
 def last_hidden(model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor, precision: Precision) -> Tensor:
@@ -94,10 +106,13 @@ class Present:
 def full_divergence(voices: Voices, hidden: Sequence[Tensor], objective: Objective, temperature: float) -> Divergence:
     """Return the objective over the whole common vocabulary."""
 
-    def divergence(student_nV: Tensor, rows: slice) -> Tensor:
-        teacher_nV = voices.logits(hidden, rows, temperature)
-        every_n = torch.ones(len(student_nV), dtype=torch.bool, device=student_nV.device)
-        return objective(student_nV[:, : voices.vocabulary], teacher_nV, every_n, temperature=temperature)
+    def divergence(chunk: slice) -> Compared:
+        spoken = voices.spoken(hidden, chunk, temperature)
+
+        def compared(student_bV: Tensor, rows: slice) -> Tensor:
+            return objective(student_bV[:, : voices.vocabulary], spoken.mixed(rows), None, temperature=temperature)
+
+        return compared
 
     return divergence
 
@@ -117,11 +132,15 @@ def coarse_divergence(
         vocabulary: how many words the teachers and the student have in common.
     """
 
-    def divergence(student_nV: Tensor, rows: slice) -> Tensor:
-        log_q_nV = log_softmax(student_nV[:, :vocabulary].float() / temperature, dim=-1)
-        log_q_nC, log_p_nC = coarsened(log_q_nV, ids_NK[rows].long()), log_p_NC[rows].float()
-        every_n = torch.ones(len(student_nV), dtype=torch.bool, device=student_nV.device)
-        return objective(log_q_nC, log_p_nC, every_n, temperature=1.0) * temperature**2
+    def divergence(chunk: slice) -> Compared:
+        ids_nK, log_p_nC = ids_NK[chunk], log_p_NC[chunk]
+
+        def compared(student_bV: Tensor, rows: slice) -> Tensor:
+            log_q_bV = log_softmax(student_bV[:, :vocabulary].float() / temperature, dim=-1)
+            log_q_bC, log_p_bC = coarsened(log_q_bV, ids_nK[rows].long()), log_p_nC[rows].float()
+            return objective(log_q_bC, log_p_bC, None, temperature=1.0) * temperature**2
+
+        return compared
 
     return divergence
 

@@ -8,14 +8,14 @@ from torch import Tensor
 from worker.training.objectives.softening import kl_sum, softened
 
 
-def jsd(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float, beta: float) -> Tensor:
+def jsd(student: Tensor, teacher: Tensor, mask: Tensor | None, *, temperature: float, beta: float) -> Tensor:
     """Sum of beta KL(teacher || m) + (1 - beta) KL(student || m) over kept rows, times temperature squared,
     where m = beta teacher + (1 - beta) student.
 
     Args:
         student: raw logits [B, C] or [B, T, V], any float dtype; gradients flow into these.
         teacher: raw logits of the same shape, treated as constants.
-        mask: bool [B] or [B, T], True where the row counts.
+        mask: bool [B] or [B, T], True where the row counts; None where each does.
         temperature: divides both sets of logits; 1.0 leaves them alone.
         beta: the teacher's share of the mixture, strictly between 0 and 1.
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from worker.training.objectives.softening import kept_rows
 
 
-def mse(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+def mse(student: Tensor, teacher: Tensor, mask: Tensor | None, *, temperature: float) -> Tensor:
     """Sum over kept rows of half the mean squared difference of logits.
 
     Both are divided by the temperature and the sum is multiplied by its square, so that it cancels. The half makes
@@ -14,7 +14,7 @@ def mse(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -
     Args:
         student: raw logits [B, C] or [B, T, V], any float dtype; gradients flow into these.
         teacher: raw logits of the same shape, treated as constants.
-        mask: bool [B] or [B, T], True where the row counts.
+        mask: bool [B] or [B, T], True where the row counts; None where each does.
         temperature: divides both sets of logits.
 
     Returns:

@@ -17,7 +17,7 @@ from worker.training.objectives.uld import uld
 
 
 class Objective(Protocol):
-    def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+    def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor | None, *, temperature: float) -> Tensor:
         """Return the sum over kept rows, times temperature squared; of uld as it is."""
 
 

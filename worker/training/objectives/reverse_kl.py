@@ -5,13 +5,13 @@ from torch import Tensor
 from worker.training.objectives.softening import kl_sum, softened
 
 
-def reverse_kl(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+def reverse_kl(student: Tensor, teacher: Tensor, mask: Tensor | None, *, temperature: float) -> Tensor:
     """Sum of KL(student || teacher) over kept rows, times temperature squared.
 
     Args:
         student: raw logits [B, C] or [B, T, V], any float dtype; gradients flow into these.
         teacher: raw logits of the same shape, treated as constants.
-        mask: bool [B] or [B, T], True where the row counts.
+        mask: bool [B] or [B, T], True where the row counts; None where each does.
         temperature: divides both sets of logits; 1.0 leaves them alone.
 
     Returns:

@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 
-def kept_rows(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the rows [N, C] of `logits` [..., C] where `mask` [...] is True, as float32.
+def kept_rows(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the rows [N, C] of `logits` [..., C] where `mask` [...] is True, as float32; all of them without a mask.
 
     Rows are picked, not multiplied by zero: an infinity in a masked row cannot become NaN in the sum or the gradient.
     """
-    return logits[mask].float()
+    return (logits.flatten(0, -2) if mask is None else logits[mask]).float()
 
 
-def softened(logits: Tensor, mask: Tensor, temperature: float) -> Tensor:
+def softened(logits: Tensor, mask: Tensor | None, temperature: float) -> Tensor:
     """Return log-probabilities [N, C] of the kept rows at `temperature`."""
     return log_softmax(kept_rows(logits, mask) / temperature, dim=-1)
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from worker.training.objectives.softening import softened
 
 
-def tvd(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+def tvd(student: Tensor, teacher: Tensor, mask: Tensor | None, *, temperature: float) -> Tensor:
     """Sum of half the absolute differences of probabilities over kept rows, times temperature squared.
 
     The distance is of first order in the logits, so that its gradient grows with the temperature where that of the
@@ -14,7 +14,7 @@ def tvd(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -
     Args:
         student: raw logits [B, C] or [B, T, V], any float dtype; gradients flow into these.
         teacher: raw logits of the same shape, treated as constants.
-        mask: bool [B] or [B, T], True where the row counts.
+        mask: bool [B] or [B, T], True where the row counts; None where each does.
         temperature: divides both sets of logits; 1.0 leaves them alone.
 
     Returns:

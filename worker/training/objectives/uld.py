@@ -8,7 +8,7 @@ from torch.nn.functional import pad, softmax
 from worker.training.objectives.softening import kept_rows
 
 
-def uld(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+def uld(student: Tensor, teacher: Tensor, mask: Tensor | None, *, temperature: float) -> Tensor:
     """Sum over kept rows of the 1-Wasserstein distance under a uniform cost: of |sorted p - sorted q|, rank by rank.
 
     The smaller vocabulary counts as if it had words of probability 0. Unlike a divergence the sum is not multiplied by
@@ -17,7 +17,7 @@ def uld(student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float) -
     Args:
         student: raw logits [B, V] or [B, T, V], any float dtype; gradients flow into these.
         teacher: raw logits [B, W] or [B, T, W], treated as constants.
-        mask: bool [B] or [B, T], True where the row counts.
+        mask: bool [B] or [B, T], True where the row counts; None where each does.
         temperature: divides both sets of logits; 1.0 leaves them alone.
 
     Returns:

@@ -1,6 +1,6 @@
 """The loss that sees logits some rows at a time is the loss over all of them: same value, same gradients.
 
-Legend: N kept tokens, n of them in one chunk, D hidden width, V vocabulary.
+Legend: N kept tokens, b of them in one block, D hidden width, V vocabulary.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.methods import LogitsMethod
-from worker.training.language.chunked import Divergence, Terms, chunked_loss, rows_at_once
+from worker.training.language.chunked import Compared, Divergence, Terms, chunked_loss, rows_at_once, rows_of_block
 from worker.training.objectives.registry import DIVERGENCES, objective_of
 
 N, D, V = 23, 8, 41
@@ -33,9 +33,11 @@ def head() -> nn.Linear:
 def divergence_of(name: str, teacher_NV: Tensor) -> Divergence:
     objective = objective_of(LogitsMethod.model_validate({"divergence": name}))
 
-    def divergence(student_nV: Tensor, rows: slice) -> Tensor:
-        every_n = torch.ones(len(student_nV), dtype=torch.bool)
-        return objective(student_nV, teacher_NV[rows], every_n, temperature=TEMPERATURE)
+    def divergence(chunk: slice) -> Compared:
+        def compared(student_bV: Tensor, rows: slice) -> Tensor:
+            return objective(student_bV, teacher_NV[chunk][rows], None, temperature=TEMPERATURE)
+
+        return compared
 
     return divergence
 
@@ -50,7 +52,7 @@ def plain_loss(hidden_ND: Tensor, terms: Terms) -> Tensor:
     """The definition: every logit at once."""
     logits_NV = terms.head(hidden_ND)
     ce = cross_entropy(logits_NV, terms.targets, reduction="sum")
-    kd = terms.divergence(logits_NV, slice(0, N)) if terms.divergence is not None else torch.zeros(())
+    kd = terms.divergence(slice(0, N))(logits_NV, slice(0, N)) if terms.divergence is not None else torch.zeros(())
     return terms.kd_share * kd + terms.ce_share * ce
 
 
@@ -58,12 +60,12 @@ def gradients(loss: Tensor, hidden_ND: Tensor, lm_head: nn.Module) -> list[Tenso
     return list(torch.autograd.grad(loss, [hidden_ND, *lm_head.parameters()]))
 
 
-@pytest.mark.parametrize("rows", [1, 7, N, 1000, None])
+@pytest.mark.parametrize("rows", [(1, 1), (7, 3), (7, 100), (N, 4), (1000, N), (None, None)])
 @pytest.mark.parametrize("name", [None, *sorted(DIVERGENCES)])
-def test_value_and_gradients_are_those_of_the_whole(name: str | None, rows: int | None) -> None:
+def test_value_and_gradients_are_those_of_the_whole(name: str | None, rows: tuple[int | None, int | None]) -> None:
     lm_head, hidden_ND = head(), drawn(N, D, seed=1).requires_grad_()
     terms = terms_of(name, lm_head)
-    loss, _, _ = chunked_loss(hidden_ND, terms, rows)
+    loss, _, _ = chunked_loss(hidden_ND, terms, *rows)
     plain = plain_loss(hidden_ND, terms)
     torch.testing.assert_close(loss, plain, atol=1e-5, rtol=1e-5)
     for own, wanted in zip(gradients(loss, hidden_ND, lm_head), gradients(plain, hidden_ND, lm_head), strict=True):
@@ -133,8 +135,30 @@ def test_no_more_logits_exist_than_those_of_one_chunk() -> None:
     assert seen.elements >= 400 * V
 
 
-def test_a_chunk_has_some_16_million_logits_whatever_the_vocabulary() -> None:
+def test_a_chunk_has_some_32_million_logits_and_a_block_half_a_million_whatever_the_vocabulary() -> None:
     for vocabulary in (32_000, 49_152, 151_936, 262_144):
-        assert math.isclose(rows_at_once(vocabulary) * vocabulary, 2**24, rel_tol=0.02)
+        assert math.isclose(rows_at_once(vocabulary) * vocabulary, 2**25, rel_tol=0.03)
+        assert 2**18 <= rows_of_block(vocabulary) * vocabulary <= 2**19
     assert rows_at_once(300) == 1024
     assert rows_at_once(10**9) == 16
+
+
+class Widest(TorchDispatchMode):
+    """Sees how many rows of float32 logits the largest tensor has that any operation makes."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for one in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(one, Tensor) and one.dtype == torch.float32 and one.ndim == 2 and one.shape[1] == V:
+                self.rows = max(self.rows, len(one))
+        return made
+
+
+def test_in_float32_no_more_logits_exist_than_those_of_one_block() -> None:
+    lm_head, hidden_ND = head(), drawn(40, D, seed=1).bfloat16().requires_grad_()
+    terms = Terms(lm_head, torch.zeros(40, dtype=torch.long), None, 0.0, 1.0, "bf16")
+    with Widest() as seen:
+        chunked_loss(hidden_ND, terms, 20, 4)[0].backward()
+    assert seen.rows == 4

@@ -183,7 +183,7 @@ def test_kept_states_in_bf16_are_those_that_the_head_reads(scripts: Scripts, tmp
     group = class_of(scripts, tmp_path, precision="bf16")
     along, kept = Present(group.voices, group.each), keep_states(group.voices, group.each, ROWS, tmp_path, quiet)
     rows = slice(0, int(scripts.kept(ROWS).sum()))
-    said = [group.voices.logits(one.hidden(one.of(ROWS)), rows, TEMPERATURE) for one in (along, kept)]
+    said = [group.voices.spoken(one.hidden(one.of(ROWS)), rows, TEMPERATURE).mixed(rows) for one in (along, kept)]
     torch.testing.assert_close(said[0], said[1], atol=0.05, rtol=0.02)
 
 
