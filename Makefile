@@ -26,9 +26,10 @@ check: .venv/tests ## format, lint, types and import contracts
 test: .venv/tests ## run every test, on real SQLite, PostgreSQL and Valkey
 	@$(TEST_ENVIRONMENT) .venv/bin/python -m pytest -n 2 --dist loadfile
 
-bench: .venv/peers ## measure gain, speed beside the tutorial and a peer, writing, memory, start and requests
+bench: .venv/peers ## measure gain, speed beside tutorials and peers, writing, memory, start and requests
 	.venv/bin/python -m benchmarks.gain
 	.venv/bin/python -m benchmarks.classification
+	.venv/bin/python -m benchmarks.language
 	.venv/bin/python -m benchmarks.generation
 	.venv/bin/python -m benchmarks.memory
 	.venv/bin/python -m benchmarks.start

@@ -12,23 +12,21 @@ import json
 import math
 import os
 import random
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks.race import DYNAMIC, OURS, TUTORIAL, Runs, Way, as_job, as_script, finished, raced, table
 from benchmarks.results import publish, stamp
 from distill_client import Client
 from distill_client.cli.demo import fetch_assets
 from distill_client.embedded import embedded_service
-from distill_client.shapes import Job
+from distill_client.shapes import Json
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "movie_reviews"
 HEADING = "## Speed of a classifier's distillation (classification.py)"
@@ -37,19 +35,7 @@ LAYERS = [0, 2, 4]
 HELD_OUT = 400
 TRAINING: dict[str, Any] = {"epochs": 3, "batch_size": 32, "learning_rate": 2e-4, "max_length": MOST, "seed": 42}
 T, ALPHA, WARMUP = 4.0, 0.5, 0.06
-TUTORIAL, DYNAMIC = "tutorial, padded to 256", "tutorial, padded to the longest"
 PEER = "TextBrewer, padded to the longest"
-OURS = "a job of this service"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One distillation: seconds from the first to the last step, the teacher's reading included."""
-
-    seconds: float
-    whole_seconds: float
-    """With start-up, evaluation and upload; of a script, its whole process."""
-    kl: float
 
 
 def texts(snippets: Sequence[dict[str, Any]], tokenizer: Any, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -85,71 +71,28 @@ def taught(client: Client, assets: Any, folder: Path) -> Path:
     return folder
 
 
-def finished(client: Client, spec: dict[str, Any]) -> Job:
-    job = client.jobs.wait(client.jobs.submit(spec).id)
-    if job.status != "succeeded" or job.report is None:
-        raise SystemExit(f"a job {job.status}: {job.error}")
-    return job
-
-
-def as_job(client: Client, dataset: str, repeat: int) -> Run:
-    """Distil through the service."""
-    spec = {
+def spec_of(dataset: str) -> Json:
+    """The job that is raced."""
+    return {
         "teacher": "speed-teacher",
         "student": {"from_teacher": {"layers": LAYERS}},
         "dataset": {"id": dataset, "validation": 0.0, "test": 0.0, "columns": {"split": "split"}},
         "T": T,
         "alpha": ALPHA,
-        "training": {**TRAINING, "seed": TRAINING["seed"] + repeat, "warmup_ratio": WARMUP},
+        "training": {**TRAINING, "warmup_ratio": WARMUP},
         "evaluation": {"baseline": False},
-        "labels": {"repeat": str(repeat)},
     }
-    job = finished(client, spec)
-    assert job.report is not None
-    assert job.started_at is not None
-    assert job.finished_at is not None
-    stages = client.jobs.result(job.id)["report"]["cost"]["seconds"]
-    return Run(
-        stages["teaching"] + stages["training"],
-        (job.finished_at - job.created_at).total_seconds(),
-        job.report.student_after.kl_to_teacher,
-    )
 
 
-def as_script(work: dict[str, Any], repeat: int, padding: str, module: str = "tutorial") -> Run:
-    """Distil with a script in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "work.json"
-        file.write_text(json.dumps({**work, "seed": work["seed"] + repeat, "padding": padding, "folder": folder}))
-        said = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{module}", str(file)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
-        )
-    found = json.loads(said.stdout.splitlines()[-1])
-    return Run(found["seconds"], found["seconds"], found["kl"])
-
-
-def section(runs: dict[str, list[Run]], examples: int) -> str:
-    slowest = median(run.seconds for run in runs[TUTORIAL])
+def section(runs: Runs, examples: int) -> str:
     lines = [
         HEADING,
         "",
-        f"{stamp()}; {examples} texts, median {MEDIAN_TOKENS} tokens; medians of {len(next(iter(runs.values())))}",
+        f"{stamp()}; {examples} texts, median {MEDIAN_TOKENS} tokens; medians of {len(runs[OURS])}",
         "interleaved runs. Seconds are those of the training loop and the teacher's reading; start-up apart.",
         "",
-        "| what | seconds | examples per second | x the tutorial | held-out KL |",
-        "|---|---|---|---|---|",
+        *table(runs, TUTORIAL, examples * TRAINING["epochs"], "examples"),
     ]
-    for name, some in runs.items():
-        seconds = median(run.seconds for run in some)
-        rate = examples * TRAINING["epochs"] / seconds
-        kl = median(run.kl for run in some)
-        lines.append(f"| {name} | {seconds:.1f} | {rate:.0f} | {slowest / seconds:.1f} | {kl:.4f} |")
-    jobs = runs[OURS]
-    lines += ["", f"From POST to finished, a job took {median(run.whole_seconds for run in jobs):.1f} s."]
     return "\n".join(lines) + "\n"
 
 
@@ -163,7 +106,7 @@ def student_of(teacher: Path, folder: Path) -> Path:
     return folder
 
 
-def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[dict[str, Any], str]:
+def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[Json, str]:
     """The work as the script reads it, and the data set's id in the service, where the teacher is uploaded as well."""
     client.models.upload(assets.teacher, "minilm")
     teacher = taught(client, assets, folder / "taught")
@@ -184,23 +127,19 @@ def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[
     return work, client.datasets.upload(folder / "texts.jsonl").id
 
 
-def measured(folder: Path, assets: Any, examples: int, repeats: int) -> dict[str, list[Run]]:
-    """Every way, `repeats` times, one after the other."""
-    runs: dict[str, list[Run]] = {}
+def measured(folder: Path, assets: Any, examples: int, repeats: int) -> Runs:
+    """Race the tutorial, the peer where it is installed, and a job."""
     with embedded_service(folder / "service") as url, Client(url) as client:
         work, dataset = prepared(client, assets, folder, examples)
-        ways: dict[str, Callable[[int], Run]] = {
-            TUTORIAL: lambda repeat: as_script(work, repeat, "max_length"),
-            DYNAMIC: lambda repeat: as_script(work, repeat, "longest"),
-            OURS: lambda repeat: as_job(client, dataset, repeat),
+        spec = spec_of(dataset)
+        ways: dict[str, Way] = {
+            TUTORIAL: lambda repeat: as_script("tutorial", work, repeat, padding="max_length"),
+            DYNAMIC: lambda repeat: as_script("tutorial", work, repeat, padding="longest"),
+            OURS: lambda repeat: as_job(client, spec, repeat),
         }
         if find_spec("textbrewer") is not None:
-            ways[PEER] = lambda repeat: as_script(work, repeat, "longest", "textbrewer_script")
-        for repeat in range(repeats):
-            for name, way in ways.items():
-                runs.setdefault(name, []).append(way(repeat))
-                print(f"repeat {repeat + 1}: {name}: {runs[name][-1]}", flush=True)
-    return runs
+            ways[PEER] = lambda repeat: as_script("textbrewer_script", work, repeat, padding="longest")
+        return raced(ways, repeats)
 
 
 def main() -> int:
