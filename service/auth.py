@@ -22,6 +22,11 @@ class Caller:
     owner: str
     scopes: frozenset[str]
 
+    def require(self, scope: api_keys.Scope, because: str = "") -> None:
+        """Raise Forbidden unless the key has the scope; an admin's has all."""
+        if scope not in self.scopes and "admin" not in self.scopes:
+            raise Forbidden(f"this key lacks the scope '{scope}'{because}")
+
 
 LOCAL = Caller(LOCAL_OWNER, frozenset(ALL_SCOPES))
 
@@ -40,7 +45,7 @@ class Authentication:
             caller = await run_in_threadpool(self._recognise, headers.get("authorization", ""))
             if caller is LOCAL:
                 _refuse_other_sites(headers)
-            _require_scope(caller, scope["method"], scope["path"])
+            caller.require(_scope_for(scope["method"], scope["path"]))
             scope["distill.caller"] = caller
         await self.app(scope, receive, send)
 
@@ -59,10 +64,10 @@ class Authentication:
         raise Unauthorized("the API key is unknown, revoked or expired" if secret else "this needs an API key")
 
 
-def _require_scope(caller: Caller, method: str, path: str) -> None:
-    scope = "admin" if path.startswith("/v1/api-keys") else "read" if method in READING else "write"
-    if scope not in caller.scopes and "admin" not in caller.scopes:
-        raise Forbidden(f"this key lacks the scope '{scope}'")
+def _scope_for(method: str, path: str) -> api_keys.Scope:
+    if path.startswith("/v1/api-keys"):
+        return "admin"
+    return "read" if method in READING else "write"
 
 
 def _refuse_other_sites(headers: Headers) -> None:

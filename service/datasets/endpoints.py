@@ -114,7 +114,10 @@ def get_dataset(dataset_id: str, datasets: DatasetsRead) -> DatasetOut:
 async def list_examples(
     dataset_id: str, request: Request, service: ServiceDep, caller: CallerDep, preview: Annotated[Preview, Query()]
 ) -> ExamplesOut:
-    """Examples as they were understood: what a worker reads. With `tokenizer`, also as that model reads them."""
+    """Examples as they were understood: what a worker reads. With `tokenizer`, also as that model reads them.
+
+    Reading chats takes a key with the scope `write`: the process that runs models runs the model's chat template.
+    """
 
     def look() -> tuple[ExamplesOut, ReadingAsk | None]:
         with service.database.read() as session:
@@ -122,6 +125,8 @@ async def list_examples(
             models = Models(session, caller.owner)
             is_read = preview.tokenizer is not None
             reader = preview.reader(row, models, service.blobs, service.settings) if is_read else None
+        if isinstance(reader, ReadingAsk):
+            caller.require("write", ", which everything takes that has models run, such as a chat template")
         return _examples(service.blobs, row, preview, reader)
 
     out, ask = await run_in_threadpool(look)

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from core.api_keys import issue
 from core.tables import ApiKey
 from tests.service.live import Live, running_service
-from tests.service.samples import submit, upload_dataset, upload_model
+from tests.service.samples import lines, submit, upload_dataset, upload_model, upload_writer
 
 
 class Keys:
@@ -64,6 +64,22 @@ def test_every_route_asks_for_a_key(keys: Keys) -> None:
         answer = keys.live.http.request(method, path)
         assert answer.status_code == 401, (method, path)
         assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_key_that_only_reads_has_no_model_run(keys: Keys) -> None:
+    chat = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "one"}]
+    chats = upload_dataset(keys.ann, lines({"messages": chat}))
+    prompts = upload_dataset(keys.ann, lines({"prompt": "Count.", "completion": "one"}))
+    model, serving = upload_writer(keys.ann), keys.live.service.serving
+    answer = keys.reader.get(f"/v1/datasets/{chats}/examples", params={"tokenizer": model})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert "'write'" in answer.json()["detail"]
+    assert serving.own is not None
+    assert serving.own.address is None, "nothing was started for it"
+    assert keys.reader.get(f"/v1/datasets/{chats}/examples").status_code == 200
+    # Prompts are read within the service, as far as this model's tokenizer can be.
+    answer = keys.reader.get(f"/v1/datasets/{prompts}/examples", params={"tokenizer": model})
+    assert answer.json()["code"] == "no_tokenizer"
 
 
 def test_a_wrong_revoked_or_expired_key_is_none(keys: Keys) -> None:
