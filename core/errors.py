@@ -323,6 +323,16 @@ class OutOfMemory(JobFailed):
     hint = "Lower training.batch_size (and raise gradient_accumulation) or training.max_length."
 
 
+class TooFewDevices(JobFailed):
+    """The worker that took a job has fewer GPUs than the job has processes."""
+
+    code, title, blame = "too_few_devices", "Too few devices", "user"
+    hint = "Lower resources.processes, or name the queue of a worker with more devices in resources.queue."
+
+    def __str__(self) -> str:
+        return f"resources.processes is {self.args[0]}, and the worker has {self.args[1]} CUDA device(s)"
+
+
 class DiskFull(JobFailed):
     code, title, blame, status = "disk_full", "Disk full", "platform", 507
     hint = "The operator gives the data folder more space."

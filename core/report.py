@@ -57,6 +57,7 @@ class Cost(Part):
     steps: int
     device: str
     precision: Literal["fp32", "bf16"]
+    processes: int = 1
 
 
 class Sizes(Part):

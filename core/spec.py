@@ -30,7 +30,6 @@ from core.methods import (
     LogitsMethod,
     Method,
     NotEmpty,
-    NotNegative,
     OnPolicyMethod,
     Positive,
     SequenceMethod,
@@ -38,13 +37,7 @@ from core.methods import (
 )
 from core.references import ModelReference, Name, Nameable
 from core.students import StudentSpec
-
-
-def not_available(what: str, instead: str) -> PydanticCustomError:
-    """The answer to a part of the contract that is not built yet: said, never ignored."""
-    return PydanticCustomError(
-        "not_available", "{what} is not available yet. {instead}", {"what": what, "instead": instead}
-    )
+from core.training import ResourcesSpec, TrainingSpec, not_available
 
 
 class FinetuneSpec(Frozen):
@@ -152,41 +145,6 @@ class DatasetSpec(Nameable):
         return self
 
 
-class EarlyStoppingSpec(Frozen):
-    """Stops when validation loss has not improved for `patience` evaluations; the best student is kept."""
-
-    patience: Annotated[Count, Field(le=1000)] = 3
-    min_delta: NotNegative = 0.0
-
-
-class AugmentSpec(Frozen):
-    """Images that are learned from differ a little at every step. The teacher looks at the same changed image."""
-
-    jitter_pixels: Annotated[Count, Field(le=16)] = Field(
-        description="The most pixels by which an image is shifted in each direction; what is left empty is 0."
-    )
-
-
-class TrainingSpec(Frozen):
-    epochs: Annotated[Positive, Field(le=10_000)] = 3.0
-    max_steps: Annotated[Count, Field(le=100_000_000)] | None = None
-    batch_size: Annotated[Count, Field(le=65_536)] = 32
-    gradient_accumulation: Annotated[Count, Field(le=4096)] = 1
-    learning_rate: Annotated[Positive, Field(le=10_000)] = 2e-4
-    scheduler: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_ratio: Fraction = 0.06
-    weight_decay: NotNegative = 0.01
-    max_grad_norm: Positive | None = 1.0
-    max_length: Annotated[Count, Field(ge=4, le=1_000_000)] = 256
-    train_on_prompt: Flag = Field(False, description="Language models: prompts count in the loss like completions.")
-    augment: AugmentSpec | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
-    evaluate_every_steps: Count | None = None
-    checkpoint_every_steps: Count | None = None
-    early_stopping: EarlyStoppingSpec | None = None
-
-
 class EvaluationSpec(Frozen):
     baseline: Flag = Field(True, description="Also train the same student on labels alone, to measure the gain.")
 
@@ -199,19 +157,6 @@ class OutputSpec(Frozen):
     def _safetensors_only(self) -> Self:
         if self.formats != ("safetensors",):
             raise not_available("A format other than safetensors", 'Use formats ["safetensors"].')
-        return self
-
-
-class ResourcesSpec(Frozen):
-    queue: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "default"
-    max_minutes: Annotated[Positive, Field(le=60 * 24 * 30)] = 240.0
-    processes: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
-    priority: Annotated[int, Field(strict=True, ge=-100, le=100)] = 0
-
-    @model_validator(mode="after")
-    def _one_process(self) -> Self:
-        if self.processes != 1:
-            raise not_available("More than one process", "Use processes 1.")
         return self
 
 
@@ -279,6 +224,11 @@ class JobSpec(Frozen):
             self.method.check_route([teacher.model for teacher in self.teacher_models])
         if self.method.type == "logits":
             self.method.check_teachers(len(self.teacher))
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_processes(self) -> Self:
+        self.resources.check_fits(self.training, self.method.type)
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """What travels between the processes: the broker's one message, and the JSON that a job's row carries."""
 
+import signal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +12,9 @@ RUN_JOB = "distill.run_job"
 
 NOT_CLAIMED = 75
 """Exit code of a training process that found its job already taken."""
+
+FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Somebody outside ended a process that trains: the job is as good as before and may be tried again."""
 
 READY = "--ready"
 """Tells a training process to import what trains before it reads which job is its own."""
@@ -32,6 +36,17 @@ class Order(Wire):
     """The values of those secrets that the job names."""
     withheld: dict[str, str] = Field(default_factory=dict)
     """Why each of the others could not be read."""
+
+
+class Errand(Wire):
+    """What a job's first process tells another one over stdin, in one line: a training to take part in."""
+
+    share: str
+    """The file that says what is trained."""
+    meeting: str
+    """The file in which the processes find each other."""
+    rank: int
+    size: int
 
 
 class Progress(Wire):
@@ -66,3 +81,8 @@ Stage = Literal["loading", "teaching", "training", "evaluating", "exporting", "u
 """Where a running job is. `teaching` prepares the teacher: fine-tuning it, caching its logits, or letting it write."""
 EventType = Literal["status", "log", "done"]
 Level = Literal["info", "warning", "error"]
+
+
+def how_ended(code: int) -> str:
+    """Say the exit code of a process in words."""
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

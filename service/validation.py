@@ -37,11 +37,21 @@ OWN_CODES = frozenset(
         "wrong_for_method",
         "logprobs_missing",
         "nothing_asked",
+        "uneven_shares",
         "teacher_missing",
     }
 )
 OF_THE_WHOLE = frozenset(
-    {"wrong_for_task", "wrong_for_method", "black_box_teacher", "teacher_missing", "invalid_grid", "too_many_points"}
+    {
+        "wrong_for_task",
+        "wrong_for_method",
+        "black_box_teacher",
+        "teacher_missing",
+        "invalid_grid",
+        "too_many_points",
+        "not_available",
+        "uneven_shares",
+    }
 )
 """Found when the whole spec is looked at; they bring the place along, if there is one."""
 HINTS = {
@@ -70,6 +80,7 @@ HINTS = {
     "label_filter": "Write label=key:value.",
     "logprobs_missing": "Add logprobs: true, or leave top_logprobs out.",
     "nothing_asked": "Raise max_tokens, or set echo: true to look at the prompt.",
+    "uneven_shares": "Let training.batch_size be a multiple of resources.processes.",
     "wrong_for_task": "Leave it out, or name another task.",
     "wrong_for_method": "Change it, or choose another method.type.",
     "teacher_missing": "Name a teacher, or set alpha to 0 and give the student a source of its own.",

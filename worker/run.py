@@ -27,7 +27,7 @@ from worker.cache import cache_folder
 from worker.checkpoints import restore_checkpoints
 from worker.patience import patiently
 from worker.recorder import Recorder
-from worker.training.observer import Stopped, stop_if_asked
+from worker.training.observer import PeerKilled, Stopped, stop_if_asked
 
 log = structlog.get_logger()
 
@@ -78,6 +78,9 @@ def run(
             return
         except Stopped as stopped:
             error = _settle_stop(database, lease, recorder, stopped, float(job.spec["resources"]["max_minutes"]))
+        except PeerKilled as killed:
+            error, reason = None, str(killed)
+            patiently(lease, lambda: _lost(database, recorder, lease, reason, settings.max_attempts))
         except Exception as failure:  # noqa: BLE001 - whatever it is becomes the job's error; its trace goes to the log
             traceback.print_exc(file=sys.stdout)
             error = as_job_error(failure, recorder)
@@ -152,6 +155,14 @@ def _give_back(database: Database, recorder: Recorder, lease: Lease) -> None:
     recorder.flush()
     with database.write() as session:
         leases.give_back(session, lease, "Its worker was told to stop")
+        session.commit()
+
+
+def _lost(database: Database, recorder: Recorder, lease: Lease, reason: str, max_attempts: int) -> None:
+    """Write down what the supervisor would, had this process been the one that was killed."""
+    recorder.flush()
+    with database.write() as session:
+        leases.lost(session, lease, reason, max_attempts)
         session.commit()
 
 

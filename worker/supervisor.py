@@ -23,7 +23,7 @@ from core.sealing import seal_of
 from core.secrets import Secrets
 from core.settings import Settings
 from core.tables import Job
-from core.wire import NOT_CLAIMED, JobError, Order
+from core.wire import FROM_OUTSIDE, NOT_CLAIMED, JobError, Order, how_ended
 from worker.children import Children
 from worker.job_log import JobLog
 
@@ -33,8 +33,6 @@ LOOK_SECONDS = 1.0
 # The next child's imports take a core for seconds: not while this one reads its models and its user waits.
 LOOKS_BEFORE_THE_NEXT = 20
 SETTLE_SECONDS = 60.0
-# Somebody outside ended the child: the job is as good as before and may be tried again.
-FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 @dataclass
@@ -140,7 +138,7 @@ class Supervisor:
             job = session.get(Job, lease.job_id)
             if job is None or job.status not in HELD or job.lease_token != lease.token:
                 return
-            killed = TrainingKilled(_how(code), last_lines)
+            killed = TrainingKilled(how_ended(code), last_lines)
             if leases.cancelled(session, lease):
                 pass
             elif -code in FROM_OUTSIDE:
@@ -151,7 +149,7 @@ class Supervisor:
                 )
                 leases.fail(session, lease, error)
             session.commit()
-            log.warning("training process ended", job_id=lease.job_id, how=_how(code))
+            log.warning("training process ended", job_id=lease.job_id, how=how_ended(code))
 
 
 def secret_of(spec: dict[str, Any]) -> str | None:
@@ -159,12 +157,6 @@ def secret_of(spec: dict[str, Any]) -> str | None:
     teachers = spec["teacher"] if isinstance(spec["teacher"], list) else [spec["teacher"]]
     named = (teacher["endpoint"].get("secret") for teacher in teachers if teacher and teacher.get("endpoint"))
     return next(named, None)
-
-
-def _how(code: int) -> str:
-    if code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -16,8 +16,9 @@ from core.events import record_event
 from core.jobs import JobFilter, Jobs
 from core.leases import queue_position, queue_positions
 from core.lifecycle import FINAL, JobStatus
-from core.spec import JobSpec, not_available
+from core.spec import JobSpec
 from core.tables import Job
+from core.training import not_available
 from service.deps import (
     BlobsDep,
     CallerDep,

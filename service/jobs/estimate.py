@@ -38,6 +38,8 @@ JOBS_REMEMBERED = 5
 BYTES_PER_WEIGHT = 4
 BYTES_PER_TRAINED_WEIGHT = 16
 """Weight, gradient and Adam's two moments, float32."""
+BYTES_PER_SHARED_WEIGHT = 12
+"""Weight, gradient and what travels, in each process that computes gradients for the first."""
 PROCESS_BYTES = 350_000_000
 WRITTEN_TOKEN = 6.0
 """Tokens that are read in the time in which one is written: every weight is fetched for a few rows alone."""
@@ -72,6 +74,8 @@ def estimate(session: Session, checked: Checked) -> Estimate:
     activations = int(16 * BYTES_PER_WEIGHT * tokens * student.body**0.5)
     largest = max((size.total for size in teachers), default=0)
     resident = BYTES_PER_WEIGHT * largest + BYTES_PER_TRAINED_WEIGHT * student.total
+    others = spec.resources.processes - 1
+    resident += others * (PROCESS_BYTES + BYTES_PER_SHARED_WEIGHT * student.total)
     disk = BYTES_PER_WEIGHT * sum(size.total for size in teachers) + 3 * 3 * BYTES_PER_WEIGHT * student.total
     disk += _examples(spec, checked.dataset) * _pixels(spec, checked.dataset)
     return Estimate(

@@ -20,6 +20,7 @@ ENTERS_TRAINING = {
     "report",
     "spec",
     "students",
+    "training",
     "vocabulary",
     "wire",
 }

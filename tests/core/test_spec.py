@@ -128,7 +128,8 @@ def test_one_teacher_is_written_bare_and_two_as_a_list() -> None:
     "written",
     [
         {"output": {"formats": ["gguf"]}},
-        {"resources": {"processes": 2}},
+        {"resources": {"processes": 2}, "task": "text-generation", "method": {"type": "on_policy"}},
+        {"resources": {"processes": 2}, "task": "image-classification", "training": {"augment": {"jitter_pixels": 1}}},
         {"notify": [{"url": "x"}]},
     ],
     ids=json.dumps,
@@ -138,6 +139,12 @@ def test_what_is_not_built_is_said_and_not_ignored(written: dict[str, Any]) -> N
         spec_of(**written)
     assert [fault["type"] for fault in refused.value.errors()] == ["not_available"]
     assert "is not available yet. " in refused.value.errors()[0]["msg"]
+
+
+def test_processes_share_batches_evenly() -> None:
+    assert spec_of(resources={"processes": 8}).resources.processes == 8
+    with pytest.raises(ValidationError, match="3 processes cannot share batches of 32 evenly"):
+        spec_of(resources={"processes": 3})
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,13 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"method": {"type": "logits", "beta": 0.5}}, "/method", "beta_without_jsd"),
     ({"method": {"divergence": "cosine"}}, "/method/divergence", "invalid_value"),
     ({"output": {"formats": ["gguf"]}}, "/output", "not_available"),
-    ({"resources": {"processes": 2}}, "/resources", "not_available"),
+    (
+        {"resources": {"processes": 2}, "training": {"augment": {"jitter_pixels": 1}}},
+        "/resources/processes",
+        "not_available",
+    ),
+    ({"resources": {"processes": 3}}, "/resources/processes", "uneven_shares"),
+    ({"resources": {"processes": 65}}, "/resources/processes", "invalid_value"),
     ({"teacher": None}, "/teacher", "teacher_missing"),
     ({"student": {"config": {"architecture": "mlp", "hidden": [0]}}}, "/student/config/hidden/0", "invalid_value"),
     (

@@ -7,9 +7,8 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedModel
 
-from core.report import ClassificationReport, Cost, Examples, Quality, StudentFacts
+from core.report import ClassificationReport, Examples, Quality, StudentFacts
 from worker.training.desk import Desk
-from worker.training.device import device_name
 from worker.training.evaluation import HeldOut, class_results, gain_of, quality
 from worker.training.models import parameter_count
 from worker.training.observer import stop_if_asked
@@ -67,7 +66,7 @@ def assess(
         classes=class_results(({"teacher": said} if said is not None else {}) | logits, held_out),
         compression=teacher.parameters / after.parameters if teacher else None,
         speedup=teacher.latency_ms / after.latency_ms if teacher else None,
-        cost=Cost(seconds=desk.seconds(), steps=trained.steps, device=device_name(), precision=desk.precision),
+        cost=desk.cost(trained.steps),
         verdict=verdict(teacher, after, alone, gain, readings.medium.content),
     )
 

@@ -41,4 +41,5 @@ def baseline_phase(desk: Desk, readings: Readings, student: Student, steps: int)
         measure=measure_of(readings, aim, None),
         early_stopping=desk.spec.training.early_stopping,
         fill=jittered(desk, readings.student),
+        crew=desk.crew,
     )

@@ -7,10 +7,13 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedModel
 
-from core.spec import JobSpec, TrainingSpec
+from core.report import Cost
+from core.spec import JobSpec
+from core.training import TrainingSpec
 from core.wire import Stage
+from worker.training.crew import Crew
 from worker.training.data import Examples
-from worker.training.device import precision_of
+from worker.training.device import device_name, precision_of
 from worker.training.journey import READ_COST, TRAIN_COST, Journey
 from worker.training.models import parameter_count
 from worker.training.observer import Observer, stop_if_asked
@@ -21,8 +24,15 @@ log = logging.getLogger("distil")
 
 
 class Desk:
-    def __init__(self, spec: JobSpec, folder: Path, observer: Observer, cache: TeacherCache | None = None) -> None:
-        self.spec, self.folder, self.observer = spec, folder, observer
+    def __init__(
+        self,
+        spec: JobSpec,
+        folder: Path,
+        observer: Observer,
+        cache: TeacherCache | None = None,
+        crew: Crew | None = None,
+    ) -> None:
+        self.spec, self.folder, self.observer, self.crew = spec, folder, observer, crew
         self.cache = cache or TeacherCache()
         self.precision = precision_of(spec.training.precision)
         self.journey = Journey(observer)
@@ -45,6 +55,16 @@ class Desk:
         """Return the seconds of each stage so far, of this attempt."""
         ends = [started for _, started in self._stages[1:]] + [time.monotonic()]
         return {name: round(end - started, 3) for (name, started), end in zip(self._stages, ends, strict=True)}
+
+    def cost(self, steps: int) -> Cost:
+        """Return what the job took up to now."""
+        return Cost(
+            seconds=self.seconds(),
+            steps=steps,
+            device=device_name(),
+            precision=self.precision,
+            processes=self.spec.resources.processes,
+        )
 
     def plan(
         self, examples: Examples, teachers: list[PreTrainedModel], student: PreTrainedModel, no_baseline: str | None

@@ -12,6 +12,7 @@ from worker.training import data
 from worker.training.assess import assess
 from worker.training.baseline import baseline_phase, why_no_baseline
 from worker.training.card import model_card
+from worker.training.crew import Crew, crew_of
 from worker.training.data import Examples
 from worker.training.desk import Desk
 from worker.training.device import be_deterministic
@@ -49,7 +50,8 @@ def distil(inputs: Inputs, observer: Observer) -> Outcome:
     try:
         _prepare()
         distil_task = distil_writer if inputs.spec.task == "text-generation" else distil_classifier
-        return distil_task(inputs, observer)
+        with crew_of(inputs.spec.resources.processes, inputs.folder / "crew") as crew:
+            return distil_task(inputs, observer, crew)
     except (OSError, RuntimeError, SafetensorError) as error:
         if not is_disk_full(error, inputs.folder):
             raise
@@ -62,8 +64,8 @@ def _prepare() -> None:
     library_log.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
-def distil_classifier(inputs: Inputs, observer: Observer) -> Outcome:
-    desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs))
+def distil_classifier(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outcome:
+    desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs), crew)
     medium: Medium = Images() if inputs.spec.task == "image-classification" else Texts()
 
     desk.stage("loading")

@@ -45,6 +45,17 @@ class Stopped(Exception):
         self.reason = reason
 
 
+class PeerKilled(Exception):
+    """A process that trains with this one was ended from outside: the job may be tried again."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+    def __str__(self) -> str:
+        return f"One of its training processes ended by {self.how}"
+
+
 def stop_if_asked(observer: Observer) -> None:
     """Raise Stopped where the observer gives a reason to stop."""
     reason = observer.stop_reason()

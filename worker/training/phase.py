@@ -3,15 +3,17 @@
 import gc
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState, TrainingArguments
 
 from core.errors import OutOfMemory
-from core.spec import EarlyStoppingSpec, TrainingSpec
+from core.training import EarlyStoppingSpec, TrainingSpec
 from worker.training.checkpoints import Checkpoint, newest
+from worker.training.crew import Crew
 from worker.training.device import Precision, device
 from worker.training.dropout import quicken
 from worker.training.goal import Course, Goal
@@ -20,6 +22,7 @@ from worker.training.memory import is_out_of_memory
 from worker.training.observer import Observer, Stopped
 from worker.training.pupil import Pupil
 from worker.training.reading import Reader, tokenizer_of
+from worker.training.sharing import Share
 from worker.training.trainer import DistilTrainer, Fill, Measure
 from worker.training.watch import Watch
 
@@ -45,6 +48,7 @@ class Phase:
     measure: Measure | None = None
     early_stopping: EarlyStoppingSpec | None = None
     fill: Fill | None = None
+    crew: Crew | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -123,7 +127,8 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
     if checkpoint is not None and checkpoint.is_final:
         state = TrainerState.load_from_json(str(checkpoint.folder / "trainer_state.json"))
     else:
-        trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
+        with _gathered(phase, trainer):
+            trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
         state = trainer.state
     stopped = watch.stopped or trainer.stopped
     if stopped is not None:
@@ -132,6 +137,17 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
         trainer.return_to_best()
     journey.move(phase.name, 1.0)
     return Trained(trainer.pupil.plain(), list(state.log_history), state.global_step)
+
+
+@contextmanager
+def _gathered(phase: Phase, trainer: DistilTrainer) -> Iterator[None]:
+    """Within this, the processes of the job train together, if there are several."""
+    if phase.crew is None:
+        yield
+        return
+    share = Share(trainer.pupil, phase.lessons, phase.aim, phase.settings.seed, phase.precision)
+    with phase.crew.gathered(share) as trainer.ring:
+        yield
 
 
 def _checkpoint(phase: Phase, observer: Observer) -> Checkpoint | None:

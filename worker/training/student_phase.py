@@ -67,6 +67,7 @@ def student_phase(
         measure=measure_of(readings, aim, signal),
         early_stopping=spec.training.early_stopping,
         fill=jittered(desk, readings.student, (classroom, readings.teachers) if spec.alpha > 0 else None),
+        crew=desk.crew,
     )
 
 

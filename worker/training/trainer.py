@@ -21,6 +21,7 @@ from worker.training.observer import Stopped, StopReason
 from worker.training.order import LengthGroupedOrder
 from worker.training.pupil import Pupil
 from worker.training.reading import Reader, save_reader
+from worker.training.ring import Ring
 
 Measure = Callable[[nn.Module], dict[str, float]]
 """Metrics of a model on the validation part, by name."""
@@ -54,6 +55,8 @@ class DistilTrainer(Trainer):
     ) -> None:
         self.pupil, self.lessons, self.aim, self.reader, self.measure = pupil, lessons, aim, reader, measure
         self.fill = fill
+        self.ring: Ring | None = None
+        self.left = 0
         self.stopped: StopReason | None = None
         self.random_state = torch.get_rng_state()
         self.sums: dict[str, float] = {}
@@ -61,12 +64,16 @@ class DistilTrainer(Trainer):
         super().__init__(
             model=pupil,
             args=args,
-            data_collator=lessons.collate,
+            data_collator=self._collate,
             train_dataset=lessons,
             eval_dataset=lessons if measure is not None else None,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+
+    def _collate(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return a micro-batch, or, where several processes share it, what they make their own of."""
+        return self.lessons.collate(rows) if self.ring is None else {"rows": rows}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedOrder:
         step_examples = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
@@ -83,7 +90,13 @@ class DistilTrainer(Trainer):
             except Stopped as stopped:
                 self._stop_before_step(stopped.reason)
                 return [], {}
-        counts = self.aim.counts(batches)
+        if self.ring is not None and batches:
+            step = self.ring.begin([batch["rows"] for batch in batches], self.state.global_step)
+            assert step is not None
+            batches, counts = step.batches, step.counts
+        else:
+            counts = self.aim.counts(batches)
+        self.left = len(batches)
         self._add("steps", 1)
         self._add("labelled_steps", counts["labelled"] > 0)
         return batches, counts
@@ -99,6 +112,9 @@ class DistilTrainer(Trainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().training_step(*args, **kwargs)
+        self.left -= 1
+        if self.ring is not None and not self.left:
+            loss = loss + self._note(self.ring.gather({}))
         self.random_state = torch.get_rng_state()
         return loss
 
@@ -106,15 +122,17 @@ class DistilTrainer(Trainer):
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         loss, parts, said = self.aim.losses(model, inputs, num_items_in_batch)
-        self._note(loss, parts)
+        self._note({"loss": loss.item(), **{name: part.item() for name, part in parts.items()}})
         return (loss, said) if return_outputs else loss
 
-    def _note(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
-        value = loss.item()
+    def _note(self, said: dict[str, float]) -> float:
+        """Remember what a micro-batch, or another process's share of the step, has of the loss and its parts."""
+        value = said.pop("loss", 0.0)
         if not math.isfinite(value) or abs(value) > self.aim.most:
             raise LossDiverged(self.state.global_step + 1, value)
-        for name, part in parts.items():
-            self._add(name, part.item())
+        for name, part in said.items():
+            self._add(name, part)
+        return value
 
     def _add(self, name: str, value: float) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + value

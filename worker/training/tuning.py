@@ -38,6 +38,7 @@ def _finetuned(desk: Desk, readings: Readings, loaded: Loaded, number: int) -> L
         steps=steps_of(settings, len(rows)),
         precision=desk.precision,
         fill=jittered(desk, readings.teachers[number]),
+        crew=desk.crew,
     )
     trained = train(phase, desk.observer, desk.journey)
     return Loaded(trained.model, loaded.reader, frozenset())

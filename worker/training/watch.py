@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from core.spec import EarlyStoppingSpec
+from core.training import EarlyStoppingSpec
 from worker.training.checkpoints import seal
 from worker.training.journey import Journey
 from worker.training.observer import Observer, StopReason

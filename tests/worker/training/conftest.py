@@ -1,8 +1,9 @@
 """Tiny models, a tokenizer and data sets made from scratch: no network, a second or two for each job."""
 
+import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -23,6 +25,7 @@ from transformers import (
 from core.report import Sizes
 from core.spec import JobSpec
 from core.wire import Level, Progress, Stage
+from worker.training.crew import Crew
 from worker.training.distil import Inputs, Outcome, distil
 from worker.training.observer import StopReason
 
@@ -216,3 +219,53 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path, dataset: Path, teacher_folder: Path) -> Lab:
     return Lab(tmp_path, dataset, teacher_folder)
+
+
+@pytest.fixture(scope="session")
+def standing_crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """Two processes, this one counted, for many jobs: to start the other takes seconds."""
+    crew = Crew(2, tmp_path_factory.mktemp("crew"))
+    yield crew
+    crew.close()
+
+
+@pytest.fixture
+def crew(standing_crew: Crew, monkeypatch: pytest.MonkeyPatch) -> Crew:
+    """Jobs that ask for two processes get the standing crew."""
+
+    def of(size: int, _: Path) -> contextlib.AbstractContextManager[Crew | None]:
+        return contextlib.nullcontext(standing_crew if size == 2 else None)
+
+    monkeypatch.setattr("worker.training.distil.crew_of", of)
+    return standing_crew
+
+
+@dataclass(frozen=True)
+class Both:
+    """The same job in one process and in two."""
+
+    observers: tuple[Notebook, Notebook]
+    students: tuple[Path, Path]
+
+    def check(self) -> None:
+        """The law: the same losses, the same metrics on the way, the same weights."""
+        alone, shared = self.observers
+        assert {name: [step for step, _ in points] for name, points in alone.series.items()} == {
+            name: [step for step, _ in points] for name, points in shared.series.items()
+        }
+        for name, points in alone.series.items():
+            if name.endswith("_per_second"):
+                continue
+            expected = pytest.approx([value for _, value in points], rel=1e-3, abs=1e-4)
+            assert [value for _, value in shared.series[name]] == expected, name
+        own, theirs = (load_file(student / "model.safetensors") for student in self.students)
+        assert own.keys() == theirs.keys()
+        for name, tensor in own.items():
+            torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-4)
+
+
+def in_one_and_two(run: Callable[[Notebook, str, int], Outcome]) -> Both:
+    """Run a job with (observer, folder, processes), alone and shared."""
+    observers = (Notebook(), Notebook())
+    alone, shared = (run(one, f"of-{count}", count) for count, one in enumerate(observers, 1))
+    return Both(observers, (alone.student, shared.student))

@@ -223,7 +223,7 @@ def test_micro_batches_shrink_to_divisors_so_that_steps_stay_equal(count: int, d
 
 
 def test_steps_are_epochs_of_whole_optimizer_steps_unless_they_are_given() -> None:
-    from core.spec import TrainingSpec
+    from core.training import TrainingSpec
 
     assert steps_of(TrainingSpec(epochs=3.0, batch_size=32), 8605) == 807
     assert steps_of(TrainingSpec(epochs=0.5, batch_size=8, gradient_accumulation=4), 100) == 2

@@ -6,10 +6,9 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from core.report import Alignment, Cost, GenerationReport, Sample, WritingExamples, WritingGain, WritingQuality
+from core.report import Alignment, GenerationReport, Sample, WritingExamples, WritingGain, WritingQuality
 from worker.training.assess import bytes_of, facts_of, unique_names
 from worker.training.desk import Desk
-from worker.training.device import device_name
 from worker.training.language.alignment import Mates
 from worker.training.language.answers import Answered
 from worker.training.language.evaluation import Tally, TextsAlone, Yardstick, perplexity, ratio_interval, tallies
@@ -85,7 +84,7 @@ def assess_writers(
         samples=_samples(readings, student.tokenizer, texts),
         compression=teacher.parameters / after.parameters,
         speedup=after.tokens_per_second / teacher.tokens_per_second,
-        cost=Cost(seconds=desk.seconds(), steps=trained.steps, device=device_name(), precision=desk.precision),
+        cost=desk.cost(trained.steps),
         verdict=writing_verdict(teacher, after, alone, gain)
         if readings.mates is None
         else paired_verdict(teacher, (before, after, alone), gain),

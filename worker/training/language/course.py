@@ -83,6 +83,7 @@ def _phase(
         precision=desk.precision,
         measure=measure_of(desk, readings, student, aim, lectures),
         early_stopping=spec.training.early_stopping,
+        crew=desk.crew,
     )
 
 
@@ -147,5 +148,6 @@ def _finetuned(desk: Desk, readings: WritingReadings, loaded: Loaded, number: in
         settings=settings,
         steps=steps_of(settings, len(rows)),
         precision=desk.precision,
+        crew=desk.crew,
     )
     return Loaded(train(phase, desk.observer, desk.journey).model, loaded.tokenizer, frozenset())

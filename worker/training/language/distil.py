@@ -4,6 +4,7 @@ import copy
 import logging
 
 from core.report import Sizes
+from worker.training.crew import Crew
 from worker.training.desk import Desk, finetune_settings, weight_of
 from worker.training.exchange import Inputs, Outcome
 from worker.training.export import Pages, export, finetuned_of
@@ -29,7 +30,7 @@ from worker.training.teacher_cache import TeacherCache
 log = logging.getLogger("distil")
 
 
-def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
+def distil_writer(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outcome:
     """Run a job of task text-generation, or go on with it where an earlier attempt stopped.
 
     Raises:
@@ -37,8 +38,8 @@ def distil_writer(inputs: Inputs, observer: Observer) -> Outcome:
         Stopped: the observer asked for it; a training phase has kept a checkpoint.
     """
     if inputs.spec.method.type == "sequence":
-        return distil_texts(inputs, observer)
-    desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs))
+        return distil_texts(inputs, observer, crew)
+    desk = Desk(inputs.spec, inputs.folder, observer, TeacherCache.of(inputs), crew)
     spec = desk.spec
 
     desk.stage("loading")

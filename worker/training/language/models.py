@@ -86,6 +86,17 @@ def head_of(model: nn.Module) -> nn.Module:
     return found
 
 
+class HeadAlone(nn.Module):
+    """What is needed of a language model whose last hidden states are kept."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.head
+
+
 def vocabulary_of(model: nn.Module) -> int:
     """Return how many logits the model gives."""
     weight: Tensor = head_of(model).get_parameter("weight")

@@ -6,7 +6,7 @@ one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.nn.functional import log_softmax
 
 from worker.training.device import device
 from worker.training.language.chunked import Divergence, rows_at_once, rows_of_block, slices
+from worker.training.language.models import HeadAlone, head_of
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.language.signal import Voices, coarse_divergence, coarsened, full_divergence
 from worker.training.memory import is_out_of_memory
@@ -73,6 +74,11 @@ class States:
     voices: Voices
     shelf: Shelf
     kept: Sequence[NDArray[Any]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process needs the heads alone: the teachers have read everything."""
+        heads = [HeadAlone(head_of(model)) for model in self.voices.models]
+        return States, (replace(self.voices, models=heads), self.shelf, self.kept)
 
     def of(self, rows: Rows | Sequence[int]) -> dict[str, Any]:
         places = self.shelf.places(rows)

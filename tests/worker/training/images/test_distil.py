@@ -11,7 +11,7 @@ from transformers import pipeline
 from core.errors import ModelUnreadable
 from core.report import ClassificationReport
 from core.wire import Stage
-from tests.worker.training.conftest import Notebook, write_parquet
+from tests.worker.training.conftest import Notebook, in_one_and_two, write_parquet
 from tests.worker.training.images.conftest import DIGITS, MLP, TEST, TRAIN, digits, run_job
 from tests.worker.training.test_phase import at_step
 from worker.training.distil import Outcome
@@ -209,3 +209,16 @@ def test_examples_without_an_image_are_left_out_and_counted(tmp_path: Path, taug
     outcome = run_job(tmp_path / "job", data, taught.student, observer=notebook, training={"max_steps": 1})
     assert notebook.said("3 examples have no image and are left out")
     assert report_of(outcome).examples.train == TRAIN - 3
+
+
+@pytest.mark.usefixtures("crew")
+def test_two_processes_train_as_one_does_with_a_teacher_or_on_labels_alone(
+    tmp_path: Path, digits_file: Path, taught: Outcome
+) -> None:
+    for teachers in ((taught.student,), ()):
+
+        def run(observer: Notebook, folder: str, processes: int, teachers: tuple[Path, ...] = teachers) -> Outcome:
+            wanted = {"resources": {"processes": processes}, "training": {"precision": "fp32"}}
+            return run_job(tmp_path / f"{folder}-{len(teachers)}", digits_file, *teachers, observer=observer, **wanted)
+
+        in_one_and_two(run).check()

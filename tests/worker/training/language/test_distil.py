@@ -1,6 +1,7 @@
 """A whole job of a language model, from a spec and files to a student, and its ways to stop."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -8,8 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.errors import DatasetUnusable
 from core.report import REPORT
 from core.wire import Stage
-from tests.worker.training.conftest import Notebook, write_parquet
-from tests.worker.training.language.conftest import WritingLab, counting
+from tests.worker.training.conftest import Notebook, in_one_and_two, write_parquet
+from tests.worker.training.language.conftest import WritingLab, bpe, counting, llama, saved
+from worker.training.exchange import Outcome
 from worker.training.observer import Stopped
 
 STAGES: list[Stage] = ["loading", "teaching", "training", "evaluating", "exporting"]
@@ -100,3 +102,27 @@ def test_a_teacher_that_others_wait_for_reads_beforehand_what_is_seen_once(lab: 
     assert first.said("The teacher reads once")
     lab.run(second, folder="two", cache=tmp_path / "cache", training=once, T=4.0)
     assert second.said("for an earlier job"), "what is there is used, whoever asks"
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"training": {"max_steps": 12}},
+        {"training": {"max_steps": 3, "gradient_accumulation": 2}},
+        {"method": {"top_k": 8}, "student": {"from_teacher": {"layers": [0, 2]}, "lora": {"r": 2}}},
+        {"method": {"alignment": "uld"}, "student": {"model": "other"}, "training": {"max_steps": 12}},
+    ],
+    ids=["kept", "read along", "likeliest", "other tokens"],
+)
+@pytest.mark.usefixtures("crew")
+def test_two_processes_train_as_one_does(lab: WritingLab, tmp_path: Path, job: dict[str, Any]) -> None:
+    other = saved(
+        tmp_path / "other", llama(384, layers=2, tied=False), bpe(["three four five"], specials=("<|more|>",))
+    )
+    student = other if "model" in job.get("student", {}) else None
+
+    def run(observer: Notebook, folder: str, processes: int) -> Outcome:
+        outcome, _ = lab.run(observer, folder=folder, student_folder=student, resources={"processes": processes}, **job)
+        return outcome
+
+    in_one_and_two(run).check()

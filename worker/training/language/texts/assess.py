@@ -3,7 +3,6 @@
 from dataclasses import asdict
 
 from core.report import (
-    Cost,
     GenerationReport,
     Sample,
     Spent,
@@ -12,7 +11,6 @@ from core.report import (
 )
 from worker.training.assess import facts_of
 from worker.training.desk import Desk
-from worker.training.device import device_name
 from worker.training.endpoint.purse import Purse
 from worker.training.generation.keeping import corpus_folder
 from worker.training.language.assess import MOST_CHARACTERS, gain_of
@@ -61,7 +59,7 @@ def assess_texts(finished: Finished) -> GenerationReport:
         samples=_samples(finished, scores),
         compression=size / after.parameters if size else None,
         speedup=after.tokens_per_second / teacher.tokens_per_second if teacher is not None else None,
-        cost=Cost(seconds=desk.seconds(), steps=finished.trained.steps, device=device_name(), precision=desk.precision),
+        cost=desk.cost(finished.trained.steps),
         verdict=texts_verdict(texts, teacher, (before, after, alone), gain),
     )
 

@@ -87,6 +87,7 @@ def student_phase(desk: Desk, readings: TextReadings, student: Student, heard: L
         precision=desk.precision,
         measure=measure,
         early_stopping=desk.spec.training.early_stopping,
+        crew=desk.crew,
     )
 
 
@@ -109,6 +110,7 @@ def baseline_phase(
         steps=steps,
         precision=desk.precision,
         measure=measure_of(desk, readings, heard),
+        crew=desk.crew,
     )
 
 
@@ -154,6 +156,7 @@ def _finetuned(desk: Desk, loaded: Loaded, lessons: WritingLessons, number: int)
         settings=settings,
         steps=steps_of(settings, len(lessons)),
         precision=desk.precision,
+        crew=desk.crew,
     )
     trained: Trained = train(phase, desk.observer, desk.journey)
     return Loaded(trained.model, loaded.tokenizer, frozenset())

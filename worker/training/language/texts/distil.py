@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import DatasetUnusable
 from worker.training.assess import unique_names
+from worker.training.crew import Crew
 from worker.training.desk import Desk
 from worker.training.exchange import Inputs, Outcome
 from worker.training.export import Pages, export, finetuned_of
@@ -35,14 +36,14 @@ from worker.training.students import Student, required
 log = logging.getLogger("distil")
 
 
-def distil_texts(inputs: Inputs, observer: Observer) -> Outcome:
+def distil_texts(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outcome:
     """Run a job of method sequence, or go on with it where an earlier attempt stopped.
 
     Raises:
         JobFailed: what a user or operator can mend, in words.
         Stopped: the observer asked for it; what was written and learned so far is kept.
     """
-    desk = Desk(inputs.spec, inputs.folder, observer)
+    desk = Desk(inputs.spec, inputs.folder, observer, crew=crew)
     spec, method = desk.spec, desk.spec.sequence_method
 
     desk.stage("loading")

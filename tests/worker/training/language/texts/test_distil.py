@@ -12,9 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.errors import ChatTemplateUnusable, DatasetUnusable, EngineUnavailable, NothingKept
 from core.report import REPORT
 from core.wire import Stage
-from tests.worker.training.conftest import Notebook, write_parquet
+from tests.worker.training.conftest import Notebook, in_one_and_two, write_parquet
 from tests.worker.training.language.conftest import WritingLab, bpe, gpt2, saved
 from tests.worker.training.language.texts.conftest import GENERATION, method, questions
+from worker.training.exchange import Outcome
 from worker.training.generation.compiled import choosing
 from worker.training.generation.compiled.runtime import version_installed
 from worker.training.generation.samples import Ask, Sample
@@ -226,3 +227,12 @@ def test_stopped_while_writing_it_goes_on_and_the_student_is_the_same(
     assert asked == uninterrupted, "no sample was written twice"
     for name in ("model.safetensors", "texts.jsonl", "kept.parquet"):
         assert (resumed.student / name).read_bytes() == (whole.student / name).read_bytes()
+
+
+@pytest.mark.usefixtures("crew")
+def test_two_processes_train_as_one_does(lab: WritingLab) -> None:
+    def run(observer: Notebook, folder: str, processes: int) -> Outcome:
+        outcome, _ = lab.run(observer, folder=folder, method=method(), resources={"processes": processes})
+        return outcome
+
+    in_one_and_two(run).check()

@@ -1,0 +1,70 @@
+"""How a job trains, and on what."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from core.methods import Count, Flag, Fraction, Frozen, NotNegative, Positive
+
+
+def not_available(what: str, instead: str, place: str | None = None) -> PydanticCustomError:
+    """The answer to a part of the contract that is not built yet: said, never ignored."""
+    said = {"what": what, "instead": instead} | ({"place": place} if place is not None else {})
+    return PydanticCustomError("not_available", "{what} is not available yet. {instead}", said)
+
+
+class EarlyStoppingSpec(Frozen):
+    """Stops when validation loss has not improved for `patience` evaluations; the best student is kept."""
+
+    patience: Annotated[Count, Field(le=1000)] = 3
+    min_delta: NotNegative = 0.0
+
+
+class AugmentSpec(Frozen):
+    """Images that are learned from differ a little at every step. The teacher looks at the same changed image."""
+
+    jitter_pixels: Annotated[Count, Field(le=16)] = Field(
+        description="The most pixels by which an image is shifted in each direction; what is left empty is 0."
+    )
+
+
+class TrainingSpec(Frozen):
+    epochs: Annotated[Positive, Field(le=10_000)] = 3.0
+    max_steps: Annotated[Count, Field(le=100_000_000)] | None = None
+    batch_size: Annotated[Count, Field(le=65_536)] = 32
+    gradient_accumulation: Annotated[Count, Field(le=4096)] = 1
+    learning_rate: Annotated[Positive, Field(le=10_000)] = 2e-4
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: Fraction = 0.06
+    weight_decay: NotNegative = 0.01
+    max_grad_norm: Positive | None = 1.0
+    max_length: Annotated[Count, Field(ge=4, le=1_000_000)] = 256
+    train_on_prompt: Flag = Field(False, description="Language models: prompts count in the loss like completions.")
+    augment: AugmentSpec | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
+    evaluate_every_steps: Count | None = None
+    checkpoint_every_steps: Count | None = None
+    early_stopping: EarlyStoppingSpec | None = None
+
+
+class ResourcesSpec(Frozen):
+    queue: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "default"
+    max_minutes: Annotated[Positive, Field(le=60 * 24 * 30)] = 240.0
+    processes: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(
+        1, description="How many share each training, on one machine and a GPU each where it has them."
+    )
+    priority: Annotated[int, Field(strict=True, ge=-100, le=100)] = 0
+
+    def check_fits(self, training: TrainingSpec, method: str) -> None:
+        """Refuse what several processes cannot share."""
+        if self.processes == 1:
+            return
+        alone = {"method on_policy": method == "on_policy", "training.augment": training.augment is not None}
+        for what, is_wanted in alone.items():
+            if is_wanted:
+                raise not_available(f"{what} in several processes", "Use processes 1.", "resources.processes")
+        if training.batch_size % self.processes:
+            count = {"count": self.processes, "size": training.batch_size, "place": "resources.processes"}
+            raise PydanticCustomError("uneven_shares", "{count} processes cannot share batches of {size} evenly", count)

@@ -1,0 +1,59 @@
+"""A job in two processes, through the service: each of them is killed once, and it succeeds."""
+
+import signal
+
+import psutil
+import pytest
+
+from distill_client import ApiError, Client
+from tests.e2e.conftest import Uploaded
+from tests.e2e.stack import Stack
+from tests.e2e.test_classification import JOB_SECONDS, LONG, in_training, until
+
+TWO = {"processes": 2}
+
+
+@pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+def test_whichever_process_is_killed_the_job_resumes(stack: Stack, client: Client, uploaded: Uploaded) -> None:
+    spec = uploaded.spec(training={**LONG, "max_steps": 200}, evaluation={"baseline": False}, resources=TWO)
+    job = client.jobs.submit(spec)
+
+    until(in_training(client, job, step=30), seconds=JOB_SECONDS)
+    first, second = processes_of(stack, job.id)
+    second.send_signal(signal.SIGKILL)
+    until(lambda: client.jobs.get(job.id).attempt == 2)
+    psutil.wait_procs([first, second], timeout=10)
+
+    until(in_training(client, job, step=100), seconds=JOB_SECONDS)
+    first, second = processes_of(stack, job.id)
+    first.send_signal(signal.SIGKILL)
+    _, left = psutil.wait_procs([first, second], timeout=10)
+    assert not left
+
+    done = client.jobs.wait(job.id, JOB_SECONDS)
+    assert (done.status, done.attempt) == ("succeeded", 3), done.error
+    assert any("One of its training processes ended by signal SIGKILL" in warning for warning in done.warnings)
+
+
+def processes_of(stack: Stack, job_id: str) -> tuple[psutil.Process, psutil.Process]:
+    first = stack.training_child(job_id)
+    assert first is not None
+    (second,) = first.children()
+    return first, second
+
+
+@pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+def test_a_cancel_ends_both(stack: Stack, client: Client, uploaded: Uploaded) -> None:
+    job = client.jobs.submit(uploaded.spec(training=LONG, resources=TWO))
+    until(in_training(client, job, step=25), seconds=JOB_SECONDS)
+    both = processes_of(stack, job.id)
+    client.jobs.cancel(job.id)
+    until(lambda: client.jobs.get(job.id).status == "cancelled", seconds=10)
+    _, left = psutil.wait_procs(both, timeout=10)
+    assert not left
+
+
+@pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+def test_what_cannot_be_shared_is_refused_at_once(client: Client, uploaded: Uploaded) -> None:
+    with pytest.raises(ApiError, match="3 processes cannot share batches of 16 evenly"):
+        client.jobs.submit(uploaded.spec(resources={"processes": 3}))

@@ -1,0 +1,167 @@
+"""The processes that train with this one: started with the job, ended with it."""
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import TooFewDevices, TrainingKilled
+from core.wire import FROM_OUTSIDE, Errand, how_ended
+from worker.training.follower import BEREFT, READY
+from worker.training.observer import PeerKilled
+from worker.training.ring import FIRST, PeerLost, Ring, joined
+from worker.training.sharing import Share, write_share
+
+COMMAND = (sys.executable, "-m", "worker.training.follower")
+MOURNING_SECONDS = 10.0
+"""How long to wait for the end of a process whose connection is gone already."""
+
+
+class Crew:
+    """`size` processes, this one counted."""
+
+    def __init__(self, size: int, folder: Path) -> None:
+        self.size, self.folder = size, folder
+        self.threads = max(1, torch.get_num_threads() // size)
+        self._others: list[subprocess.Popen[bytes]] = []
+        self._trainings = 0
+
+    def start(self) -> None:
+        """Have the others import what trains while this process does something else."""
+        if not self._others:
+            self._others = [self._spawn(rank) for rank in range(FIRST + 1, self.size)]
+
+    def close(self) -> None:
+        """End the others; they hold nothing that is not here."""
+        others, self._others = self._others, []
+        for other in others:
+            other.kill()
+        for other in others:
+            with suppress(BrokenPipeError), other:
+                other.wait()
+
+    @contextmanager
+    def gathered(self, share: Share) -> Iterator[Ring]:
+        """Train together within this.
+
+        Raises:
+            PeerKilled: another process was ended from outside.
+            TrainingKilled: one ended of itself.
+            RuntimeError, MemoryError, …: what went wrong in one of them, such as running out of memory.
+        """
+        self.start()
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            with self._group(share):
+                yield from self._ring(share)
+        except PeerLost as lost:
+            raise self._why() from lost
+        finally:
+            torch.set_num_threads(before)
+
+    def _ring(self, share: Share) -> Iterator[Ring]:
+        try:
+            ring = Ring(share)
+            yield ring
+            ring.end()
+        except PeerLost:
+            raise
+        except BaseException:
+            # In the middle of a step the others wait for what will not come.
+            self.close()
+            raise
+
+    @contextmanager
+    def _group(self, share: Share) -> Iterator[None]:
+        self._trainings += 1
+        place, meeting = (self.folder / f"{name}-{self._trainings}" for name in ("share", "meeting"))
+        write_share(share, place)
+        try:
+            for rank, other in enumerate(self._others, FIRST + 1):
+                _tell(other, Errand(share=str(place), meeting=str(meeting), rank=rank, size=self.size))
+            with joined(meeting, FIRST, self.size):
+                yield
+        finally:
+            for path in (place, meeting):
+                path.unlink(missing_ok=True)
+
+    def _why(self) -> Exception:
+        """Return what ended another process, and end the rest."""
+        deadline = time.monotonic() + MOURNING_SECONDS
+        found: Exception | None = None
+        while found is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+            ended = [other for other in self._others if other.poll() is not None]
+            found = next((why for other in ended if (why := last_word(other)) is not None), None)
+        self.close()
+        return found or TrainingKilled("an end that nobody saw", "")
+
+    def _spawn(self, rank: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(rank, self.threads)
+        )
+
+
+@contextmanager
+def crew_of(size: int, folder: Path) -> Iterator[Crew | None]:
+    """Yield the processes that train a job beside this one, or None where it trains alone.
+
+    Raises:
+        TooFewDevices: there are GPUs here, but not one for each.
+    """
+    if size == 1:
+        yield None
+        return
+    if torch.cuda.is_available() and size > torch.cuda.device_count():
+        raise TooFewDevices(size, torch.cuda.device_count())
+    crew = Crew(size, folder)
+    crew.start()
+    try:
+        yield crew
+    finally:
+        crew.close()
+
+
+def _environment(rank: int, threads: int) -> dict[str, str]:
+    """Ours, with a part of the CPU's threads, and of the GPUs that we see the one whose turn it is."""
+    own = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if torch.cuda.is_available():
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        own["CUDA_VISIBLE_DEVICES"] = seen.split(",")[rank] if seen else str(rank)
+    return own
+
+
+def _tell(other: subprocess.Popen[bytes], errand: Errand) -> None:
+    """Send an errand, and wait until it is begun.
+
+    Raises:
+        PeerLost: the process has ended.
+    """
+    assert other.stdin is not None
+    assert other.stdout is not None
+    with suppress(BrokenPipeError):
+        other.stdin.write(errand.model_dump_json().encode() + b"\n")
+        other.stdin.flush()
+    if other.stdout.readline() != READY:
+        raise PeerLost("it has ended before the training began")
+
+
+def last_word(other: subprocess.Popen[bytes]) -> Exception | None:
+    """Return why a process ended; None where it did because another one had."""
+    assert other.stdout is not None
+    said = other.stdout.read()
+    if said:
+        found: Any = pickle.loads(said)  # noqa: S301 - written by the process that we started
+        return found if isinstance(found, Exception) else RuntimeError(f"{found}")
+    if other.returncode == BEREFT:
+        return None
+    how = how_ended(other.returncode)
+    return PeerKilled(how) if -other.returncode in FROM_OUTSIDE else TrainingKilled(how, "")
