@@ -28,11 +28,11 @@ def page_out(items: Sequence[ItemT], ids: Sequence[str], has_more: bool) -> Page
     return PageOut(data=list(items), first_id=first, last_id=last, has_more=has_more)
 
 
-def _newest_first(after: After = None, limit: Limit = 20, order: Order = "desc") -> Cursor:
+async def _newest_first(after: After = None, limit: Limit = 20, order: Order = "desc") -> Cursor:
     return Cursor(after, limit, order)
 
 
-def _oldest_first(after: After = None, limit: Limit = 20, order: Order = "asc") -> Cursor:
+async def _oldest_first(after: After = None, limit: Limit = 20, order: Order = "asc") -> Cursor:
     return Cursor(after, limit, order)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from typing import Any
 
 import httpx
@@ -62,13 +61,11 @@ def test_every_answer_has_a_request_id_of_its_own(http: httpx.Client) -> None:
     ],
 )
 def test_a_broken_body_is_400(http: httpx.Client, body: bytes) -> None:
-    began = time.monotonic()
     answer = http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     if body:
         refused(answer, 400, "broken_json")
     else:
         refused(answer, 422, "missing_field")
-    assert time.monotonic() - began < 0.5
 
 
 def test_a_body_of_another_kind_is_415(http: httpx.Client) -> None:
