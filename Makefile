@@ -26,7 +26,7 @@ check: .venv/tests ## format, lint, types and import contracts
 test: .venv/tests ## run every test, on real SQLite, PostgreSQL and Valkey
 	@$(TEST_ENVIRONMENT) .venv/bin/python -m pytest -n 2 --dist loadfile
 
-bench: .venv/peers ## measure gain, speed beside tutorials and peers, writing, memory, start and requests
+bench: .venv/peers ## measure gain, speed beside tutorials and peers, writing, memory, start, requests and a sweep
 	.venv/bin/python -m benchmarks.gain
 	.venv/bin/python -m benchmarks.classification
 	.venv/bin/python -m benchmarks.language
@@ -34,6 +34,7 @@ bench: .venv/peers ## measure gain, speed beside tutorials and peers, writing, m
 	.venv/bin/python -m benchmarks.memory
 	.venv/bin/python -m benchmarks.start
 	.venv/bin/python -m benchmarks.service
+	.venv/bin/python -m benchmarks.sweep
 
 serve: .venv/runs ## run the whole service on this machine until Ctrl-C
 	.venv/bin/distill up
