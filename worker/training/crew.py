@@ -20,7 +20,7 @@ from worker.training.ring import FIRST, PeerLost, Ring, joined
 from worker.training.sharing import Share, write_share
 
 COMMAND = (sys.executable, "-m", "worker.training.follower")
-MOURNING_SECONDS = 10.0
+MOURNING_SECONDS = 30.0
 """How long to wait for the end of a process whose connection is gone already."""
 
 

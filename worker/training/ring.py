@@ -72,7 +72,10 @@ class Ring:
         self.begin(None)
 
     def gather(self, said: dict[str, float]) -> dict[str, float]:
-        """Sum in the first process the gradients of all; returns the sums of what the others said, by name."""
+        """Sum in the first process the gradients of all; returns the sums of what the others said, by name.
+
+        They lie in `flat` until the next step begins.
+        """
         told = (said, [parameter.grad is not None for parameter in self.learned])
         each: list[Any] | None = [None] * self.size if self.rank == FIRST else None
         self._lay_flat([_gradient(parameter) for parameter in self.learned])
@@ -84,7 +87,7 @@ class Ring:
         # What nobody has used has no gradient, so that the optimizer leaves it alone.
         used = [any(some) for some in zip(*(flags for _, flags in each), strict=True)]
         for parameter, part, is_used in zip(self.learned, self._parts(), used, strict=True):
-            parameter.grad = part.clone() if is_used else None
+            parameter.grad = part if is_used else None
         others = [one for one, _ in each[FIRST + 1 :]]
         return {name: sum(one.get(name, 0.0) for one in others) for name in {name for one in others for name in one}}
 
