@@ -197,3 +197,24 @@ def test_cosine_does_not_mind_length_and_mse_does() -> None:
     assert HIDDEN["mse"](3 * states, states, mask).item() == pytest.approx(
         4 * states.square().sum().item() / 8, rel=1e-5
     )
+
+
+@pytest.mark.parametrize("name", ["forward_kl", "jsd", "tvd"])
+def test_words_that_the_teacher_rules_out_have_no_share(name: str) -> None:
+    student, teacher, mask = logits(3, 6), logits(3, 6, seed=1), torch.ones(3, dtype=torch.bool)
+    teacher[:, 4:] = float("-inf")
+    found = gradient(name, student, teacher, mask, 2.0)
+    nearly = gradient(name, student, teacher.masked_fill(teacher.isinf(), -1e4), mask, 2.0)
+    torch.testing.assert_close(found, nearly)
+    value = objective(name)(student, teacher, mask, temperature=2.0)
+    torch.testing.assert_close(value, objective(name)(student, teacher.clamp(min=-1e4), mask, temperature=2.0))
+
+
+@given(offset=st.floats(-1e4, 1e4), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_forward_kl_is_that_of_the_probabilities_however_far_the_logits_lie(offset: float, seed: int) -> None:
+    student, teacher = 3 * logits(4, 9, seed=seed), 3 * logits(4, 9, seed=seed + 1)
+    p, q = teacher.double().softmax(-1), student.double().softmax(-1)
+    expected = (p * (p.log() - q.log())).sum().item()
+    found = objective("forward_kl")(student + round(offset), teacher - round(offset), None, temperature=1.0).item()
+    assert found == pytest.approx(expected, rel=1e-2, abs=1e-2)
