@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Insert, func, insert, select, update
+from sqlalchemy import Insert, Row, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -69,9 +69,10 @@ def _upsert(session: Session) -> Insert:
     return upsert
 
 
-def metrics_after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Metric]:
-    query = select(Metric).where(Metric.job_id == job_id, Metric.seq > seq)
-    return session.scalars(query.order_by(Metric.seq).limit(limit)).all()
+def metrics_after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Row[str, int, float, int]]:
+    """(name, step, value, seq) of points: they come by the hundred, and whole objects would take most of the time."""
+    query = select(Metric.name, Metric.step, Metric.value, Metric.seq).where(Metric.job_id == job_id, Metric.seq > seq)
+    return session.execute(query.order_by(Metric.seq).limit(limit)).all()
 
 
 def metric_names(session: Session, job_id: str) -> Sequence[str]:

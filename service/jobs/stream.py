@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.sse import format_sse_event
@@ -87,11 +87,13 @@ async def _frames(service: Service, owner: str, job_id: str, news: _News) -> Asy
     shown: dict[str, Any] = {}
     spoke = time.monotonic()
     while True:
+        frames = news.frames
         if news.progress != shown:
             shown = news.progress
-            yield _progress(news, shown).encoded()
-        for frame in news.frames:
-            yield frame.encoded()
+            frames = [_progress(news, shown), *frames]
+        if frames:
+            # In one piece: each has its way through every layer down to the socket.
+            yield b"".join(frame.encoded() for frame in frames)
             spoke = time.monotonic()
         if news.is_over or service.is_closing:
             return
@@ -104,7 +106,7 @@ async def _frames(service: Service, owner: str, job_id: str, news: _News) -> Asy
 
 def _progress(news: _News, shown: dict[str, Any]) -> _Frame:
     """Told first, so with the id that the reader had before: resuming must not skip what follows it."""
-    before = news.place if not news.frames else replace(news.frames[0].place)
+    before = news.place
     if news.frames:
         first = news.frames[0]
         is_metric = first.type == "metric"
@@ -120,12 +122,12 @@ def _look(service: Service, owner: str, job_id: str, place: Place) -> _News:
         metrics = metrics_after(session, job_id, place.metrics, METRICS_AT_ONCE)
         frames = []
         for metric in metrics:
-            place = replace(place, metrics=metric.seq)
+            place = Place(place.events, metric.seq)
             value = metric.value if math.isfinite(metric.value) else None
             frames.append(_Frame("metric", {"name": metric.name, "step": metric.step, "value": value}, place))
         if len(metrics) < METRICS_AT_ONCE:
             for event in events:
-                place = replace(place, events=event.seq)
+                place = Place(event.seq, place.metrics)
                 data = {
                     **event.data,
                     "id": event.id,
