@@ -324,13 +324,13 @@ class OutOfMemory(JobFailed):
 
 
 class TooFewDevices(JobFailed):
-    """The worker that took a job has fewer GPUs than the job has processes."""
+    """The worker that took a job has fewer GPUs, or without any fewer cores, than the job has processes."""
 
     code, title, blame = "too_few_devices", "Too few devices", "user"
     hint = "Lower resources.processes, or name the queue of a worker with more devices in resources.queue."
 
     def __str__(self) -> str:
-        return f"resources.processes is {self.args[0]}, and the worker has {self.args[1]} CUDA device(s)"
+        return f"resources.processes is {self.args[0]}, and the worker has {self.args[1]} {self.args[2]}"
 
 
 class DiskFull(JobFailed):

@@ -1,5 +1,6 @@
 """A job in two processes, through the service: each of them is killed once, and it succeeds."""
 
+import os
 import signal
 
 import psutil
@@ -11,6 +12,7 @@ from tests.e2e.stack import Stack
 from tests.e2e.test_classification import JOB_SECONDS, LONG, in_training, until
 
 TWO = {"processes": 2}
+pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processes want two cores")
 
 
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)

@@ -115,13 +115,15 @@ def crew_of(size: int, folder: Path) -> Iterator[Crew | None]:
     """Yield the processes that train a job beside this one, or None where it trains alone.
 
     Raises:
-        TooFewDevices: there are GPUs here, but not one for each.
+        TooFewDevices: there is no GPU for each; where there is none at all, no core.
     """
     if size == 1:
         yield None
         return
-    if torch.cuda.is_available() and size > torch.cuda.device_count():
-        raise TooFewDevices(size, torch.cuda.device_count())
+    has_gpu = torch.cuda.is_available()
+    most = torch.cuda.device_count() if has_gpu else os.cpu_count() or 1
+    if size > most:
+        raise TooFewDevices(size, most, "CUDA device(s)" if has_gpu else "core(s)")
     crew = Crew(size, folder)
     crew.start()
     try:
