@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import time
+from functools import cache
 from typing import Literal
 
 import torch
 
 Precision = Literal["fp32", "bf16"]
+TRIAL_WIDTH, TRIALS, PAYS_BELOW = 768, 5, 0.8
+"""The width of a matrix product as in a small encoder, how often it is timed, and the share of fp32's time for bf16."""
 
 
 def device() -> torch.device:
@@ -28,9 +32,27 @@ def has_native_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
+@cache
+def bf16_pays() -> bool:
+    """Tell whether bf16 is faster than fp32 here, which some builds and machines with the instructions are not.
+
+    The best of a few matrix products is compared, some 50 ms once per process; no random number is drawn.
+    """
+    seconds = {kind: min(_seconds(kind) for _ in range(TRIALS)) for kind in (torch.float32, torch.bfloat16)}
+    return seconds[torch.bfloat16] < PAYS_BELOW * seconds[torch.float32]
+
+
+def _seconds(kind: torch.dtype) -> float:
+    factor = torch.ones(TRIAL_WIDTH, TRIAL_WIDTH, dtype=kind, device=device())
+    started = time.perf_counter()
+    float((factor @ factor)[0, 0])  # waits for a GPU as well
+    return time.perf_counter() - started
+
+
 def precision_of(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
+    """Return what a job computes in; with "auto" bf16 where the device has it and a short trial says that it pays."""
     if wanted == "auto":
-        return "bf16" if has_native_bf16() else "fp32"
+        return "bf16" if has_native_bf16() and bf16_pays() else "fp32"
     return wanted
 
 
