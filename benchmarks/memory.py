@@ -130,7 +130,7 @@ def prepared(way: str, ids_BT: Any) -> Callable[[], None]:
 
     teacher, student = made(SHAPES["teacher"]).eval(), made(SHAPES["student"])
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, fused=True)
-    loss_of = plain_loss if way == "plain" else ours_loss("bf16" if way == "ours-bf16" else "fp32")
+    loss_of = plain_loss if way == "plain" else ours_loss(teacher, "bf16" if way == "ours-bf16" else "fp32")
 
     def step() -> None:
         loss_of(teacher, student, ids_BT).backward()
@@ -152,7 +152,7 @@ def plain_loss(teacher: Any, student: Any, ids_BT: Any) -> Any:
     return 0.5 * kd + 0.5 * cross_entropy(logits_NV, ids_BT[:, 1:].flatten())
 
 
-def ours_loss(precision: Any) -> Callable[[Any, Any, Any], Any]:
+def ours_loss(teacher: Any, precision: Any) -> Callable[[Any, Any, Any], Any]:
     """As a job computes it, without the cache of the teacher's hidden states: it reads along."""
     import torch
 
@@ -161,14 +161,15 @@ def ours_loss(precision: Any) -> Callable[[Any, Any, Any], Any]:
     from worker.training.language.signal import Voices, full_divergence, last_hidden
     from worker.training.objectives.forward_kl import forward_kl
 
+    voices = Voices([teacher], [1.0], VOCABULARY, precision)
+
     def loss(teacher: Any, student: Any, ids_BT: Any) -> Any:
-        texts = {"input_ids": ids_BT}
+        texts = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT)}
         predicts_BT = torch.ones_like(ids_BT, dtype=torch.bool)
         predicts_BT[:, -1] = False
         targets_N = ids_BT[:, 1:].flatten()
         with torch.no_grad():
             theirs_ND = last_hidden(teacher, texts, predicts_BT, precision)
-        voices = Voices([teacher], [1.0], VOCABULARY, precision)
         divergence = full_divergence(voices, [theirs_ND], forward_kl, 1.0)
         with autocast(precision):
             ours_ND = last_hidden(student, texts, predicts_BT, precision)

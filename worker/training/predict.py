@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from worker.training.batches import in_batches
 from worker.training.device import Precision, autocast, device
 from worker.training.first_token import first_token_alone
-from worker.training.memory import is_out_of_memory
 from worker.training.reading import Reading
 from worker.training.split import Rows
 
@@ -28,30 +28,23 @@ def logits_of(
     The mode of the model (training or not) is as before when this returns, and no random number is drawn. A batch that
     does not fit into memory is halved.
     """
-    order = np.argsort(-reading.lengths[rows], kind="stable")
-    out_RC: NDArray[np.float32] | None = None
+    out: list[NDArray[np.float32]] = []
+
+    def read(places: NDArray[np.int64]) -> None:
+        logits_BC = _forward(model, reading, rows[places], precision)
+        if not out:
+            out.append(np.empty((len(rows), logits_BC.shape[1]), dtype=np.float32))
+        out[0][places] = logits_BC
+        if pulse is not None:
+            pulse(len(places))
+
     was_training = model.training
     model.to(device()).eval()
     try:
-        at = 0
-        while at < len(order):
-            places = order[at : at + batch_size]
-            try:
-                logits_BC = _forward(model, reading, rows[places], precision)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or batch_size == 1:
-                    raise
-                batch_size = max(1, batch_size // 2)
-                continue
-            if out_RC is None:
-                out_RC = np.empty((len(rows), logits_BC.shape[1]), dtype=np.float32)
-            out_RC[places] = logits_BC
-            at += len(places)
-            if pulse is not None:
-                pulse(len(places))
+        in_batches(reading.lengths[rows], batch_size, read)
     finally:
         model.train(was_training)
-    return out_RC if out_RC is not None else np.empty((0, 0), dtype=np.float32)
+    return out[0] if out else np.empty((0, 0), dtype=np.float32)
 
 
 @torch.inference_mode()

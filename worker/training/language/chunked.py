@@ -23,12 +23,16 @@ Divergence = Callable[[slice], Compared]
 
 LOGITS_OF_CHUNK = 2**25
 LOGITS_OF_BLOCK = 2**19
-FEWEST_ROWS, MOST_ROWS = 16, 1024
+FEWEST_ROWS, MOST_ROWS, ROUND_ROWS = 16, 1024, 256
 
 
 def rows_at_once(vocabulary: int) -> int:
-    """Return how many rows make a chunk of some 32 million logits: 64 MB a model in bf16."""
-    return max(FEWEST_ROWS, min(MOST_ROWS, LOGITS_OF_CHUNK // vocabulary))
+    """Return how many rows make a chunk of at most some 32 million logits: 64 MB a model in bf16.
+
+    The number is round where it can be: matrix products of 682 rows take a fifth longer a row than those of 512.
+    """
+    rows = min(MOST_ROWS, LOGITS_OF_CHUNK // vocabulary)
+    return max(FEWEST_ROWS, rows - rows % ROUND_ROWS if rows >= ROUND_ROWS else rows)
 
 
 def rows_of_block(vocabulary: int) -> int:

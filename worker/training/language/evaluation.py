@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from core.report import Interval
+from worker.training.batches import in_batches
 from worker.training.device import Precision, autocast, device
 from worker.training.evaluation import RESAMPLES
 from worker.training.language.chunked import rows_at_once, rows_of_block, slices
@@ -24,7 +25,7 @@ from worker.training.language.signal import Voices, last_hidden
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
 
-EVALUATION_BATCH = 16
+EVALUATION_BATCH = 32
 
 
 class Reader(Protocol):
@@ -161,13 +162,15 @@ def tallies(
     modes = {name: model.training for name, model in models.items()}
     for model in models.values():
         model.to(device()).eval()
-    for start in range(0, len(rows), EVALUATION_BATCH):
-        some = slice(start, start + EVALUATION_BATCH)
-        of_example = np.repeat(np.arange(len(rows))[some], kept[some])
-        for block, name, measures in _batch(models, scripts, rows[some], yardstick, mixture):
+
+    def read(places: NDArray[np.int64]) -> None:
+        of_example = np.repeat(places, kept[places])
+        for block, name, measures in list(_batch(models, scripts, rows[places], yardstick, mixture)):
             for measure, values_b in measures.items():
                 np.add.at(found[name][measure], of_example[block], values_b.double().cpu().numpy())
-        pulse(len(rows[some]))
+        pulse(len(places))
+
+    in_batches(next(iter(scripts.values())).lengths[rows], EVALUATION_BATCH, read)
     for name, model in models.items():
         model.train(modes[name])
     return {name: Tally(kept, sums) for name, sums in found.items()}

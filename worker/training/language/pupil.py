@@ -5,7 +5,7 @@ Legend: B sequences, T positions, N kept tokens, D hidden width.
 
 from torch import Tensor, nn
 
-from worker.training.language.models import body_of, head_of
+from worker.training.language.models import head_of, states_of
 from worker.training.pupil import Pupil
 
 
@@ -14,8 +14,7 @@ class WritingPupil(Pupil):
 
     def forward(self, texts: dict[str, Tensor], predicts_BT: Tensor) -> Tensor:  # type: ignore[override]
         """Return hidden states [N, D] of the positions in `predicts_BT`."""
-        states_BTD: Tensor = body_of(self.model)(**texts, use_cache=False).last_hidden_state
-        return states_BTD[predicts_BT]
+        return states_of(self.model, texts, predicts_BT)
 
     @property
     def head(self) -> nn.Module:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from worker.training.batches import in_batches
 from worker.training.device import device
 from worker.training.language.chunked import Divergence, rows_at_once, rows_of_block, slices
 from worker.training.language.models import HeadAlone, head_of
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.language.signal import Voices, coarse_divergence, coarsened, full_divergence
-from worker.training.memory import is_out_of_memory
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
 from worker.training.teacher_cache import HEADER_BYTES, TeacherCache
@@ -196,19 +196,13 @@ def read_all(
     pulse: Pulse,
 ) -> None:
     """Read examples in batches of similar length, the longest first; a batch that does not fit is halved."""
-    order = rows[np.argsort(-scripts[0].lengths[rows], kind="stable")]
-    at, size = 0, READING_BATCH
-    while at < len(order):
-        some = order[at : at + size]
-        try:
-            note(voices.hidden([on_device(one.script(some)) for one in scripts]), shelf.places(some))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or size == 1:
-                raise
-            size = max(1, size // 2)
-            continue
-        at += len(some)
+
+    def read(places: NDArray[np.int64]) -> None:
+        some = rows[places]
+        note(voices.hidden([on_device(one.script(some)) for one in scripts]), shelf.places(some))
         pulse(len(some))
+
+    in_batches(scripts[0].lengths[rows], READING_BATCH, read)
 
 
 def _width(model: Any) -> int:

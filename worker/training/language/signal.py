@@ -4,9 +4,11 @@ Legend: B sequences, T positions, N kept tokens of a batch, n of them in one chu
 width, V vocabulary, K largest probabilities, C classes: the K and, where there are more words, all others as one.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +17,7 @@ from torch.nn.functional import log_softmax
 
 from worker.training.device import Precision, autocast
 from worker.training.language.chunked import Compared, Divergence
-from worker.training.language.models import body_of, head_of
+from worker.training.language.models import head_of, states_of
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
@@ -40,6 +42,12 @@ class Voices:
     vocabulary: int
     precision: Precision
 
+    @cached_property
+    def heads(self) -> list[nn.Module]:
+        """The teachers' heads; in bf16 copies, so that their weights are not cast again for each chunk of rows."""
+        heads = [head_of(model) for model in self.models]
+        return heads if self.precision == "fp32" else [copy.deepcopy(head).bfloat16() for head in heads]
+
     @torch.no_grad()
     def hidden(self, scripts: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return each teacher's last hidden states [N, D] of the kept positions of its script."""
@@ -53,8 +61,7 @@ class Voices:
         """Let each teacher's head speak on some rows."""
         with autocast(self.precision):
             each = [
-                head_of(model)(states_ND[rows])[:, : self.vocabulary]
-                for model, states_ND in zip(self.models, hidden, strict=True)
+                head(states_ND[rows])[:, : self.vocabulary] for head, states_ND in zip(self.heads, hidden, strict=True)
             ]
         return Spoken(each, self.weights, temperature)
 
@@ -82,8 +89,7 @@ class Spoken:
 def last_hidden(model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor, precision: Precision) -> Tensor:
     """Return the last hidden states [N, D] of some positions, final norm included."""
     with autocast(precision):
-        states_BTD: Tensor = body_of(model)(**texts, use_cache=False).last_hidden_state
-    return states_BTD[predicts_BT]
+        return states_of(model, texts, predicts_BT)
 
 
 @dataclass(frozen=True)

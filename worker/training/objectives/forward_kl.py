@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from worker.training.objectives.softening import kept_rows
+from worker.training.objectives.softening import divided, kept_rows
 
 RULED_OUT = 1e30
 
@@ -26,7 +26,7 @@ def forward_kl(student: Tensor, teacher: Tensor, mask: Tensor | None, *, tempera
     Source: Hinton, Vinyals and Dean (2015), arXiv:1503.02531, section 2.
     """
     total: Tensor = _ForwardKL.apply(  # type: ignore[no-untyped-call]
-        kept_rows(student, mask) / temperature, kept_rows(teacher.detach(), mask) / temperature
+        divided(kept_rows(student, mask), temperature), divided(kept_rows(teacher.detach(), mask), temperature)
     )
     return total * temperature**2
 

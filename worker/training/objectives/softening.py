@@ -17,7 +17,12 @@ def kept_rows(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 def softened(logits: Tensor, mask: Tensor | None, temperature: float) -> Tensor:
     """Return log-probabilities [N, C] of the kept rows at `temperature`."""
-    return log_softmax(kept_rows(logits, mask) / temperature, dim=-1)
+    return log_softmax(divided(kept_rows(logits, mask), temperature), dim=-1)
+
+
+def divided(logits_NC: Tensor, temperature: float) -> Tensor:
+    """Return the logits over the temperature: themselves, not a copy, where it is 1."""
+    return logits_NC if temperature == 1 else logits_NC / temperature
 
 
 def kl_sum(log_p_NC: Tensor, log_q_NC: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 Legend: N kept tokens, b of them in one block, D hidden width, V vocabulary.
 """
 
-import math
 from typing import Any
 
 import pytest
@@ -135,9 +134,9 @@ def test_no_more_logits_exist_than_those_of_one_chunk() -> None:
     assert seen.elements >= 400 * V
 
 
-def test_a_chunk_has_some_32_million_logits_and_a_block_half_a_million_whatever_the_vocabulary() -> None:
+def test_a_chunk_has_at_most_32_million_logits_and_a_block_half_a_million_whatever_the_vocabulary() -> None:
     for vocabulary in (32_000, 49_152, 151_936, 262_144):
-        assert math.isclose(rows_at_once(vocabulary) * vocabulary, 2**25, rel_tol=0.03)
+        assert 2**24 < rows_at_once(vocabulary) * vocabulary <= 2**25
         assert 2**18 <= rows_of_block(vocabulary) * vocabulary <= 2**19
     assert rows_at_once(300) == 1024
     assert rows_at_once(10**9) == 16
