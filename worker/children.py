@@ -69,9 +69,14 @@ class Children:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what opens every secret: a child gets those of its job, and no other."""
+    """Ours without what opens every secret: a child gets those of its job, and no other.
+
+    Threads that wait for each other stay awake for some tenths of a millisecond, then sleep: as long as most waits of a
+    training step, and too short to take a core from a neighbour.
+    """
     ours = {name: value for name, value in os.environ.items() if name != "DISTILL_SECRET_KEY"}
-    return {**ours, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true", "PYTHONUNBUFFERED": "1"}
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000"}
+    return {**ours, **waiting, "TOKENIZERS_PARALLELISM": "true", "PYTHONUNBUFFERED": "1"}
 
 
 def _told(child: subprocess.Popen[bytes], line: bytes) -> bool:
