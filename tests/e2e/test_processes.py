@@ -17,16 +17,16 @@ pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processes
 
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)
 def test_whichever_process_is_killed_the_job_resumes(stack: Stack, client: Client, uploaded: Uploaded) -> None:
-    spec = uploaded.spec(training={**LONG, "max_steps": 200}, evaluation={"baseline": False}, resources=TWO)
+    spec = uploaded.spec(training={**LONG, "max_steps": 160}, evaluation={"baseline": False}, resources=TWO)
     job = client.jobs.submit(spec)
 
-    until(in_training(client, job, step=30), seconds=JOB_SECONDS)
+    until(in_training(client, job, step=20), seconds=JOB_SECONDS)
     first, second = processes_of(stack, job.id)
     second.send_signal(signal.SIGKILL)
     until(lambda: client.jobs.get(job.id).attempt == 2)
     psutil.wait_procs([first, second], timeout=10)
 
-    until(in_training(client, job, step=100), seconds=JOB_SECONDS)
+    until(in_training(client, job, step=40), seconds=JOB_SECONDS)
     first, second = processes_of(stack, job.id)
     first.send_signal(signal.SIGKILL)
     _, left = psutil.wait_procs([first, second], timeout=10)
