@@ -14,6 +14,7 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import Trainer, TrainingArguments
 
 from benchmarks.language_work import IGNORED, work_of
+from benchmarks.work import usual_arguments
 
 
 class TutorialTrainer(Trainer):
@@ -35,23 +36,7 @@ class TutorialTrainer(Trainer):
 
 def main() -> None:
     work = work_of(sys.argv[1])
-    given = work.given
-    arguments = TrainingArguments(
-        output_dir=given["folder"],
-        num_train_epochs=given["epochs"],
-        per_device_train_batch_size=given["batch_size"],
-        learning_rate=given["learning_rate"],
-        warmup_steps=given["warmup_steps"],
-        weight_decay=0.01,
-        seed=given["seed"],
-        use_cpu=not torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="no",
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        logging_strategy="no",
-    )
+    arguments = TrainingArguments(**usual_arguments(work.given))
     trainer = TutorialTrainer(
         model=work.student,
         args=arguments,

@@ -6,9 +6,8 @@ python -m benchmarks.trl_script WORK.json
 import os
 import sys
 
-import torch
-
 from benchmarks.language_work import work_of
+from benchmarks.work import usual_arguments
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 from datasets import Dataset
@@ -19,25 +18,13 @@ def main() -> None:
     work = work_of(sys.argv[1])
     given = work.given
     arguments = GKDConfig(
-        output_dir=given["folder"],
+        **usual_arguments(given),
         lmbda=0.0,
         beta=0.0,
         temperature=1.0,
         max_length=given["max_length"],
-        num_train_epochs=given["epochs"],
-        per_device_train_batch_size=given["batch_size"],
-        learning_rate=given["learning_rate"],
-        warmup_steps=given["warmup_steps"],
-        weight_decay=0.01,
-        seed=given["seed"],
         bf16=given["bf16"],
         gradient_checkpointing=False,
-        use_cpu=not torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="no",
-        dataloader_pin_memory=False,
-        logging_strategy="no",
     )
     trainer = GKDTrainer(
         model=work.student,

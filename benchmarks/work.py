@@ -73,5 +73,25 @@ class Work:
         return total / len(test)
 
 
+def usual_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """What every script that trains by transformers.Trainer tells it, so that all do the same work."""
+    return {
+        "output_dir": given["folder"],
+        "num_train_epochs": given["epochs"],
+        "per_device_train_batch_size": given["batch_size"],
+        "learning_rate": given["learning_rate"],
+        "warmup_steps": given["warmup_steps"],
+        "weight_decay": 0.01,
+        "seed": given["seed"],
+        "use_cpu": not torch.cuda.is_available(),
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "logging_strategy": "no",
+    }
+
+
 def work_of(path: str) -> Work:
     return Work(json.loads(Path(path).read_text()))
