@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from distill_client import ApiError, Client
+from distill_client.shapes import Job
 from tests.e2e.conftest import Uploaded
 from tests.e2e.stack import Stack
 from tests.e2e.test_classification import JOB_SECONDS, LONG, in_training, until
@@ -21,15 +22,15 @@ def test_whichever_process_is_killed_the_job_resumes(stack: Stack, client: Clien
     job = client.jobs.submit(spec)
 
     until(in_training(client, job, step=20), seconds=JOB_SECONDS)
-    first, second = processes_of(stack, job.id)
-    second.send_signal(signal.SIGKILL)
-    until(lambda: client.jobs.get(job.id).attempt == 2)
-    psutil.wait_procs([first, second], timeout=10)
+    both = processes_of(stack, job.id)
+    both[1].send_signal(signal.SIGKILL)
+    _, left = psutil.wait_procs(both, timeout=10)
+    assert not left
 
-    until(in_training(client, job, step=40), seconds=JOB_SECONDS)
-    first, second = processes_of(stack, job.id)
-    first.send_signal(signal.SIGKILL)
-    _, left = psutil.wait_procs([first, second], timeout=10)
+    both = processes_of(stack, job.id)
+    until(in_training(client, job, step=newest_step(client, job) + 1), seconds=JOB_SECONDS)
+    both[0].send_signal(signal.SIGKILL)
+    _, left = psutil.wait_procs(both, timeout=10)
     assert not left
 
     done = client.jobs.wait(job.id, JOB_SECONDS)
@@ -37,11 +38,22 @@ def test_whichever_process_is_killed_the_job_resumes(stack: Stack, client: Clien
     assert any("One of its training processes ended by signal SIGKILL" in warning for warning in done.warnings)
 
 
-def processes_of(stack: Stack, job_id: str) -> tuple[psutil.Process, psutil.Process]:
-    first = stack.training_child(job_id)
-    assert first is not None
-    (second,) = first.children()
-    return first, second
+def processes_of(stack: Stack, job_id: str) -> list[psutil.Process]:
+    """The first process of the running attempt and the one that it started, as soon as both are there."""
+    both: list[psutil.Process] = []
+
+    def look() -> bool:
+        first = stack.training_child(job_id)
+        both[:] = [] if first is None else [first, *first.children()]
+        return len(both) == 2
+
+    until(look, seconds=JOB_SECONDS)
+    return both
+
+
+def newest_step(client: Client, job: Job) -> int:
+    """The last step on record: an attempt that resumes repeats some of them."""
+    return max(point["step"] for point in client.jobs.metrics(job.id, names=["kd_loss"])["series"]["kd_loss"])
 
 
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)
