@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from core.students import LoraSpec
-from worker.training.first_token import AFTER_ATTENTION, first_token_alone
+from worker.training.first_token import PARTS, first_token_alone
 from worker.training.students import with_lora
 
 SIZES = {
@@ -61,7 +61,7 @@ def shapes_of(model: nn.Module) -> list[int]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_and_gradients_are_those_of_the_whole_layer(family: str) -> None:
     model = classifier(family)
-    assert type(model) in AFTER_ATTENTION
+    assert type(model) in PARTS
     whole = logits_and_gradients(copy.deepcopy(model))
     with first_token_alone(model):
         alone = logits_and_gradients(model)
