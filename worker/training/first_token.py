@@ -47,6 +47,8 @@ PARTS: dict[type[nn.Module], Parts] = {
     XLMRobertaForSequenceClassification: BERT,
 }
 """Classifiers whose head reads the first token alone."""
+ATTENTIONS: Any = AttentionInterface()  # type: ignore[no-untyped-call]
+"""What attends, by the name in a model's config."""
 
 
 @contextlib.contextmanager
@@ -66,7 +68,7 @@ def first_token_alone(model: nn.Module) -> Iterator[None]:
     layer = plain.get_submodule(f"{name}.{count - 1}")
     attention: Any = layer.get_submodule(parts.attention)
     hook = layer.get_submodule(parts.after).register_forward_pre_hook(_first)
-    if not attention.is_causal:
+    if not attention.is_causal and attention.config._attn_implementation in ATTENTIONS:
         attention.forward = _Asking(attention, parts)
     try:
         yield
@@ -90,7 +92,7 @@ class _Asking:
         self, hidden_states: Tensor, attention_mask: Tensor | None = None, **others: Any
     ) -> tuple[Tensor, None]:
         mask = attention_mask if attention_mask is None else attention_mask[:, :, :1]
-        attended = AttentionInterface()[self.attention.config._attn_implementation]
+        attended = ATTENTIONS[self.attention.config._attn_implementation]
         dropout = self.attention.dropout.p if self.attention.training else 0.0
         asked = (hidden_states[:, :1], hidden_states, hidden_states)
         projections = zip(self.parts.projections, asked, strict=True)
@@ -103,4 +105,5 @@ class _Asking:
         )
 
     def _heads(self, states_BTD: Tensor) -> Tensor:
-        return states_BTD.unflatten(2, (-1, self.attention.attention_head_size)).transpose(1, 2)
+        width: int = self.attention.attention_head_size
+        return states_BTD.view(*states_BTD.shape[:2], -1, width).transpose(1, 2)

@@ -24,9 +24,9 @@ SIZES = {
 FAMILIES = ["bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"]
 
 
-def classifier(family: str) -> PreTrainedModel:
+def classifier(family: str, **others: Any) -> PreTrainedModel:
     torch.manual_seed(0)
-    sizes: dict[str, Any] = dict(SIZES)
+    sizes: dict[str, Any] = SIZES | others
     if family == "distilbert":
         sizes |= {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}
     model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, num_labels=3, **sizes))
@@ -76,6 +76,32 @@ def test_the_last_layer_works_on_one_token_and_afterwards_on_all_again(family: s
     with first_token_alone(model):
         assert shapes_of(model) == [9, 1]
     assert shapes_of(model) == [9, 9]
+
+
+def asked_of(model: nn.Module) -> list[int]:
+    """How many positions ask in each layer's attention."""
+    seen: list[int] = []
+    asking = [module for name, module in model.named_modules() if name.endswith((".query", ".q_lin"))]
+    hooks = [linear.register_forward_hook(lambda _m, args, _o: seen.append(args[0].shape[1])) for linear in asking]
+    model(**batch())
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_token_asks_in_the_last_layers_attention_and_afterwards_all_again(family: str) -> None:
+    model = classifier(family)
+    with first_token_alone(model):
+        assert asked_of(model) == [9, 1]
+    assert asked_of(model) == [9, 9]
+
+
+def test_tokens_that_see_only_those_before_them_are_asked_as_ever() -> None:
+    model = classifier("bert", is_decoder=True)
+    whole = model(**batch()).logits
+    with first_token_alone(model):
+        torch.testing.assert_close(model(**batch()).logits, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_adapters_are_no_hindrance() -> None:
