@@ -21,7 +21,8 @@ from typing import Any
 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from benchmarks.race import DYNAMIC, OURS, TUTORIAL, Runs, Way, as_job, as_script, finished, raced, table
+from benchmarks.peak import LEARNING, READING, first_token_encoder, share
+from benchmarks.race import ALONE, DYNAMIC, OURS, TUTORIAL, Runs, Way, as_job, as_script, finished, raced, table
 from benchmarks.results import publish, stamp
 from distill_client import Client
 from distill_client.cli.demo import fetch_assets
@@ -32,6 +33,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "movie_reviews"
 HEADING = "## Speed of a classifier's distillation (classification.py)"
 MEDIAN_TOKENS, SPREAD, FEWEST, MOST = 43, 0.75, 10, 256
 LAYERS = [0, 2, 4]
+TEACHER_LAYERS, WIDTH, FEED_FORWARD = 6, 384, 1536
 HELD_OUT = 400
 TRAINING: dict[str, Any] = {"epochs": 3, "batch_size": 32, "learning_rate": 2e-4, "max_length": MOST, "seed": 42}
 T, ALPHA, WARMUP = 4.0, 0.5, 0.06
@@ -84,7 +86,7 @@ def spec_of(dataset: str) -> Json:
     }
 
 
-def section(runs: Runs, examples: int) -> str:
+def section(runs: Runs, work: Json, examples: int) -> str:
     lines = [
         HEADING,
         "",
@@ -92,6 +94,7 @@ def section(runs: Runs, examples: int) -> str:
         "interleaved runs. Seconds are those of the training loop and the teacher's reading; start-up apart.",
         "",
         *table(runs, TUTORIAL, examples * TRAINING["epochs"], "examples"),
+        share(work["operations"], [run.seconds for run in runs[OURS]]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -106,6 +109,12 @@ def student_of(teacher: Path, folder: Path) -> Path:
     return folder
 
 
+def operations(read: int, epochs: int) -> float:
+    """Floating-point operations of the matrix products that so many tokens need; the teacher reads once."""
+    learning = LEARNING * first_token_encoder(len(LAYERS), WIDTH, FEED_FORWARD)
+    return read * (epochs * learning + READING * first_token_encoder(TEACHER_LAYERS, WIDTH, FEED_FORWARD))
+
+
 def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[Json, str]:
     """The work as the script reads it, and the data set's id in the service, where the teacher is uploaded as well."""
     client.models.upload(assets.teacher, "minilm")
@@ -113,12 +122,14 @@ def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[
     client.models.upload(teacher, "speed-teacher")
     tokenizer = AutoTokenizer.from_pretrained(teacher)
     snippets = [json.loads(line) for line in assets.dataset.read_text().splitlines()]
-    lines = texts([one for one in snippets if one["label"]], tokenizer, examples + HELD_OUT)
+    lines = list(texts([one for one in snippets if one["label"]], tokenizer, examples + HELD_OUT))
+    read = sum(len(tokenizer(line["text"])["input_ids"]) for line in lines if line["split"] == "train")
     (folder / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     work = {
         "teacher": str(teacher),
         "student": str(student_of(teacher, folder / "student")),
         "texts": str(folder / "texts.jsonl"),
+        "operations": operations(read, TRAINING["epochs"]),
         "T": T,
         "alpha": ALPHA,
         "warmup_steps": math.ceil(WARMUP * math.ceil(examples / TRAINING["batch_size"]) * TRAINING["epochs"]),
@@ -127,7 +138,7 @@ def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[
     return work, client.datasets.upload(folder / "texts.jsonl").id
 
 
-def measured(folder: Path, assets: Any, examples: int, repeats: int) -> Runs:
+def measured(folder: Path, assets: Any, examples: int, repeats: int) -> tuple[Runs, Json]:
     """Race the tutorial, the peer where it is installed, and a job."""
     with embedded_service(folder / "service") as url, Client(url) as client:
         work, dataset = prepared(client, assets, folder, examples)
@@ -139,7 +150,7 @@ def measured(folder: Path, assets: Any, examples: int, repeats: int) -> Runs:
         }
         if find_spec("textbrewer") is not None:
             ways[PEER] = lambda repeat: as_script("textbrewer_script", work, repeat, padding="longest")
-        return raced(ways, repeats)
+        return raced(ways, repeats), work
 
 
 def main() -> int:
@@ -149,10 +160,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="for the assets")
     chosen = parser.parse_args()
     assets = fetch_assets(EXAMPLE, chosen.folder / "assets", 42)
-    os.environ["DISTILL_CACHE_BYTES"] = "0"  # the teacher reads anew in each repeat
+    os.environ |= ALONE
     with tempfile.TemporaryDirectory() as scratch:
-        runs = measured(Path(scratch), assets, chosen.examples, chosen.repeats)
-    publish(HEADING, section(runs, chosen.examples))
+        runs, work = measured(Path(scratch), assets, chosen.examples, chosen.repeats)
+    publish(HEADING, section(runs, work, chosen.examples))
     return 0
 
 

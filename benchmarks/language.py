@@ -25,7 +25,8 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.memory import SHAPES, VOCABULARY
-from benchmarks.race import DYNAMIC, OURS, Runs, Way, as_job, as_script, raced, table
+from benchmarks.peak import LEARNING, READING, layer_weights, share
+from benchmarks.race import ALONE, DYNAMIC, OURS, Runs, Way, as_job, as_script, raced, table
 from benchmarks.results import publish, stamp
 from distill_client import Client
 from distill_client.embedded import embedded_service
@@ -35,6 +36,8 @@ from examples.smollm.fetch import TEXTS, read_editorials, teacher
 
 HEADING = "## Speed of a language model's distillation (language.py)"
 MEDIAN_TOKENS, SPREAD, FEWEST, MOST = 90, 0.7, 16, 400
+KEYS = 1 / 3
+"""Width of keys and values beside that of queries, in teacher and student."""
 HELD_OUT = 24
 TRAINING: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "max_length": 512, "seed": 42}
 WARMUP = 0.06
@@ -80,6 +83,21 @@ def spec_of(dataset: str) -> Json:
     }
 
 
+def operations(read: int, kept: int, epochs: int) -> float:
+    """Floating-point operations of the matrix products that `read` tokens, `kept` of them to learn, need.
+
+    The teacher's body reads once; its head speaks in every epoch, from the states that were kept.
+    """
+    of = {name: one["num_hidden_layers"] * _layer(one) for name, one in SHAPES.items()}
+    heads = {name: one["hidden_size"] * VOCABULARY for name, one in SHAPES.items()}
+    learning = LEARNING * (of["student"] * read + heads["student"] * kept)
+    return epochs * (learning + READING * heads["teacher"] * kept) + READING * of["teacher"] * read
+
+
+def _layer(one: dict[str, int]) -> float:
+    return layer_weights(one["hidden_size"], one["intermediate_size"], matrices=3, keys=KEYS)
+
+
 def prepared(client: Client, assets: Path, folder: Path, count: int) -> tuple[Json, str]:
     """The work as the scripts read it, and the data set's id in the service, where both models are uploaded as well."""
     from_where = teacher(assets)
@@ -90,13 +108,16 @@ def prepared(client: Client, assets: Path, folder: Path, count: int) -> tuple[Js
     start = student(tokenizer, folder / "student")
     client.models.upload(from_where, "language-teacher")
     client.models.upload(start, "language-student")
-    kept = sum(len(tokenizer(line["completion"])["input_ids"]) + 1 for line in lines if line["split"] == "train")
+    train = [line for line in lines if line["split"] == "train"]
+    kept = sum(len(tokenizer(line["completion"])["input_ids"]) + 1 for line in train)
+    read = kept + sum(len(tokenizer(line["prompt"])["input_ids"]) for line in train)
     steps = math.ceil(count / TRAINING["batch_size"]) * TRAINING["epochs"]
     work = {
         "teacher": str(from_where),
         "student": str(start),
         "texts": str(file),
         "tokens": kept * TRAINING["epochs"],
+        "operations": operations(read, kept, TRAINING["epochs"]),
         "warmup_steps": math.ceil(WARMUP * steps),
         "bf16": False,
         **TRAINING,
@@ -128,6 +149,7 @@ def section(runs: Runs, work: Json, count: int) -> str:
         "Seconds are those of the training loop and the teacher's reading; start-up apart.",
         "",
         *table(runs, DYNAMIC, work["tokens"], "tokens"),
+        share(work["operations"], [run.seconds for run in runs[OURS]]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -140,7 +162,7 @@ def main() -> int:
     chosen = parser.parse_args()
     assets = chosen.folder / "smollm"
     assets.mkdir(parents=True, exist_ok=True)
-    os.environ["DISTILL_CACHE_BYTES"] = "0"  # the teacher reads anew in each repeat
+    os.environ |= ALONE
     with tempfile.TemporaryDirectory() as scratch:
         runs, work = measured(Path(scratch), assets, chosen.texts, chosen.repeats)
     publish(HEADING, section(runs, work, chosen.texts))

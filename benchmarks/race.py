@@ -16,6 +16,8 @@ from distill_client.shapes import Job, Json
 
 TUTORIAL, DYNAMIC = "tutorial, padded to the maximum", "tutorial, padded to the longest"
 OURS = "a job of this service"
+ALONE = {"DISTILL_CACHE_BYTES": "0", "DISTILL_READY_CHILD": "false"}
+"""The teacher reads anew in each repeat, and no process imports what a next job will need while one trains."""
 
 
 @dataclass(frozen=True)
