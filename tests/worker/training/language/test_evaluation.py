@@ -98,10 +98,13 @@ def test_samples_are_spread_evenly() -> None:
 
 def test_what_is_written_is_always_the_likeliest_token(scripts: Scripts, tokenizer: PreTrainedTokenizerFast) -> None:
     model = llama(seed=1).eval()
-    written = write(model, tokenizer, scripts, np.array([4, 9]), "fp32")
-    ids = scripts.prompt(9)
-    for token in written.tokens[1]:
-        with torch.no_grad():
-            assert model(input_ids=ids).logits[0, -1].argmax().item() == token
-        ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+    rows = np.array([4, 9, 0, 2, 7])
+    written = write(model, tokenizer, scripts, rows, "fp32")
+    for row, tokens in zip(rows, written.tokens, strict=True):
+        ids = scripts.prompt(int(row))
+        assert tokens
+        for token in tokens:
+            with torch.no_grad():
+                assert model(input_ids=ids).logits[0, -1].argmax().item() == token
+            ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
     assert written.tokens_per_second > 0
