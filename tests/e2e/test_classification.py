@@ -21,6 +21,9 @@ from tests.e2e.stack import Stack, wait_until_ready
 from tests.service.pictures import mnist
 from tests.service.samples import zipped
 
+# The stack whose parts share nothing. Jobs on the other one: test_logits, test_processes, test_sweeps and test_texts.
+pytestmark = pytest.mark.parametrize("stack", ["distributed"], indirect=True)
+
 JOB_SECONDS = 120
 LONG = {"max_steps": 4000, "batch_size": 16, "max_length": 32, "learning_rate": 1e-4, "checkpoint_every_steps": 20}
 
@@ -40,6 +43,11 @@ def in_training(client: Client, job: Job, step: int = 1) -> Callable[[], bool]:
         return any(point["step"] >= step for point in points)
 
     return look
+
+
+def newest_step(client: Client, job: Job) -> int:
+    """The last step on record: an attempt that resumes repeats some of them."""
+    return max(point["step"] for point in client.jobs.metrics(job.id, names=["kd_loss"])["series"]["kd_loss"])
 
 
 def sha256_of_student(client: Client, job: Job) -> str:
@@ -84,7 +92,6 @@ def test_a_job_goes_from_upload_to_a_student_that_classifies_and_teaches_the_nex
     assert len(client.jobs.result(second.id)["report"]["teachers"]) == 2
 
 
-@pytest.mark.parametrize("stack", ["embedded"], indirect=True)
 def test_images_go_from_a_zip_to_a_teacher_on_labels_alone_and_to_its_student(client: Client, tmp_path: Path) -> None:
     (tmp_path / "digits.zip").write_bytes(zipped(mnist(200, 100)))
     dataset = client.datasets.upload(tmp_path / "digits.zip").id
@@ -107,17 +114,15 @@ def test_images_go_from_a_zip_to_a_teacher_on_labels_alone_and_to_its_student(cl
         assert report[model]["errors"] == round(100 * (1 - report[model]["accuracy"]))
 
 
-def test_a_cancelled_training_answers_at_once_and_leaves_its_checkpoint(
+def test_a_cancelled_training_ends_and_leaves_its_checkpoint(
     stack: Stack, client: Client, uploaded: Uploaded, tmp_path: Path
 ) -> None:
     job = client.jobs.submit(uploaded.spec(training=LONG))
     until(in_training(client, job, step=25))
-    asked = time.monotonic()
     assert client.jobs.cancel(job.id).status == "cancelling"
-    assert time.monotonic() - asked < 2
     assert client.jobs.cancel(job.id).status in ("cancelling", "cancelled"), "repeating is harmless"
-    until(lambda: stack.training_child(job.id) is None, seconds=10)
-    until(lambda: client.jobs.get(job.id).status == "cancelled", seconds=10)
+    until(lambda: stack.training_child(job.id) is None)
+    until(lambda: client.jobs.get(job.id).status == "cancelled")
 
     checkpoint = next(kept for kept in client.jobs.checkpoints(job.id) if kept.phase == "student")
     assert checkpoint.step >= 20
@@ -131,11 +136,11 @@ def test_a_cancelled_training_answers_at_once_and_leaves_its_checkpoint(
 def test_a_killed_training_resumes_and_its_student_is_the_same_byte_for_byte(
     stack: Stack, client: Client, uploaded: Uploaded
 ) -> None:
-    steps = {**LONG, "max_steps": 300, "seed": 7}
+    steps = {**LONG, "max_steps": 240, "seed": 7}
     spec = uploaded.spec(training=steps, evaluation={"baseline": False})
     undisturbed = client.jobs.submit(spec)
     disturbed = client.jobs.submit(spec)
-    until(in_training(client, disturbed, step=90), seconds=JOB_SECONDS)
+    until(in_training(client, disturbed, step=30), seconds=JOB_SECONDS)
     child = stack.training_child(disturbed.id)
     assert child is not None
     child.send_signal(signal.SIGKILL)
@@ -158,55 +163,41 @@ def test_a_broken_job_says_what_to_do(client: Client, uploaded: Uploaded) -> Non
     assert client.jobs.logs(job.id, tail=5)
 
 
-def test_a_stopped_worker_hands_its_job_on(stack: Stack, client: Client, uploaded: Uploaded) -> None:
-    if "worker" not in stack.parts:
-        pytest.skip("the launcher starts its worker again by itself: tests/launcher")
+def test_a_worker_that_is_stopped_or_killed_leaves_its_job_to_the_next(
+    stack: Stack, client: Client, uploaded: Uploaded
+) -> None:
     job = client.jobs.submit(uploaded.spec(training={**LONG, "max_steps": 400}, evaluation={"baseline": False}))
-    until(in_training(client, job, step=40))
+    until(in_training(client, job, step=20))
     stack.parts["worker"].terminate()
     assert stack.parts["worker"].wait(30) == 0
     seen = client.jobs.get(job.id)
     assert (seen.status, seen.attempt) == ("queued", 2)
-    assert next(kept.step for kept in client.jobs.checkpoints(job.id) if kept.phase == "student") >= 40
+    assert next(kept.step for kept in client.jobs.checkpoints(job.id) if kept.phase == "student") >= 20
+
+    reached = newest_step(client, job)
     stack.start("worker", "worker")
-    assert client.jobs.wait(job.id, JOB_SECONDS).status == "succeeded"
-
-
-def test_a_killed_worker_takes_its_child_with_it_and_another_resumes(
-    stack: Stack, client: Client, uploaded: Uploaded
-) -> None:
-    if "worker" not in stack.parts:
-        pytest.skip("the launcher starts its worker again by itself: tests/launcher")
-    job = client.jobs.submit(uploaded.spec(training={**LONG, "max_steps": 400}, evaluation={"baseline": False}))
-    until(in_training(client, job, step=40))
+    until(in_training(client, job, step=reached + 1))
     child = stack.training_child(job.id)
     assert child is not None
     stack.parts["worker"].kill()
     stack.parts["worker"].wait()
-    child.wait(10)
+    child.wait(60)
     stack.start("worker", "worker")
     done = client.jobs.wait(job.id, JOB_SECONDS)
-    assert (done.status, done.attempt) == ("succeeded", 2)
+    assert (done.status, done.attempt) == ("succeeded", 3)
 
 
-def test_a_flushed_broker_delays_a_job_and_loses_none(stack: Stack, client: Client, uploaded: Uploaded) -> None:
-    if "worker" not in stack.parts:
-        pytest.skip("the embedded broker's password is its own")
-    blocking = client.jobs.submit(uploaded.spec(training={**LONG, "max_steps": 60}, evaluation={"baseline": False}))
-    waiting = client.jobs.submit(uploaded.spec(evaluation={"baseline": False}))
+def test_a_flushed_broker_and_a_killed_service_delay_a_job_and_lose_none(
+    stack: Stack, client: Client, uploaded: Uploaded
+) -> None:
+    short = uploaded.spec(teacher=uploaded.teacher, training={**LONG, "max_steps": 4}, evaluation={"baseline": False})
+    blocking, waiting = client.jobs.submit(short), client.jobs.submit(short)
     with redis.Redis.from_url(stack.environment["DISTILL_BROKER_URL"]) as broker:
         broker.flushall()
-    assert client.jobs.wait(blocking.id, JOB_SECONDS).status == "succeeded"
-    assert client.jobs.wait(waiting.id, JOB_SECONDS).status == "succeeded"
-
-
-def test_a_restarted_service_goes_on_where_it_was(stack: Stack, client: Client, uploaded: Uploaded) -> None:
-    if "service" not in stack.parts:
-        pytest.skip("the launcher starts its service again by itself: tests/launcher")
-    job = client.jobs.submit(uploaded.spec())
     stack.parts["service"].kill()
     stack.parts["service"].wait()
     stack.start("service", "service")
     wait_until_ready(stack.url)
-    assert client.jobs.wait(job.id, JOB_SECONDS).status == "succeeded"
+    assert client.jobs.wait(blocking.id, JOB_SECONDS).status == "succeeded"
+    assert client.jobs.wait(waiting.id, JOB_SECONDS).status == "succeeded"
     assert httpx.get(f"{stack.url}/healthz").status_code == httpx.codes.OK

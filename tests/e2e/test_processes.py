@@ -7,10 +7,9 @@ import psutil
 import pytest
 
 from distill_client import ApiError, Client
-from distill_client.shapes import Job
 from tests.e2e.conftest import Uploaded
 from tests.e2e.stack import Stack
-from tests.e2e.test_classification import JOB_SECONDS, LONG, in_training, until
+from tests.e2e.test_classification import JOB_SECONDS, LONG, in_training, newest_step, until
 
 TWO = {"processes": 2}
 pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processes want two cores")
@@ -49,11 +48,6 @@ def processes_of(stack: Stack, job_id: str) -> list[psutil.Process]:
 
     until(look, seconds=JOB_SECONDS)
     return both
-
-
-def newest_step(client: Client, job: Job) -> int:
-    """The last step on record: an attempt that resumes repeats some of them."""
-    return max(point["step"] for point in client.jobs.metrics(job.id, names=["kd_loss"])["series"]["kd_loss"])
 
 
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)
