@@ -13,14 +13,15 @@ from tests.e2e.stack import Stack
 from tests.e2e.test_classification import JOB_SECONDS, in_training, sha256_of_student, until
 from tests.worker.training.language.conftest import bpe, chats, counting, llama, saved
 
+# What differs between the stacks is tested with classifiers and in tests/worker/test_texts.py.
+pytestmark = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+
 TRAINING = {"max_steps": 80, "batch_size": 8, "max_length": 64, "learning_rate": 1e-3, "checkpoint_every_steps": 20}
 
 
 @pytest.fixture(scope="module")
 def asked(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A job on chats, as small as one can be written: its task is decided from the data set's columns."""
-    if "worker" in stack.parts:
-        pytest.skip("what differs between the stacks is tested with classifiers")
     folder = tmp_path_factory.mktemp("logits")
     told = counting(50)
     teacher = saved(folder / "teacher", llama(), bpe([*told["prompt"], *told["completion"]]))

@@ -14,6 +14,9 @@ from tests.e2e.test_classification import JOB_SECONDS, sha256_of_student, until
 from tests.worker.training.language.conftest import NUMBERS, bpe, llama, saved
 from tests.worker.training.language.texts.conftest import questions, right, trained
 
+# What differs between the stacks is tested with classifiers and in tests/worker/test_texts.py.
+pytestmark = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+
 PROMPTS = 120
 TRAINING = {"max_steps": 6, "batch_size": 8, "max_length": 48, "learning_rate": 1e-3}
 
@@ -21,8 +24,6 @@ TRAINING = {"max_steps": 6, "batch_size": 8, "max_length": 48, "learning_rate": 
 @pytest.fixture(scope="module")
 def asked(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A job whose teacher counts, to be changed."""
-    if "worker" in stack.parts:
-        pytest.skip("what differs between the stacks is tested in tests/worker/test_texts.py")
     folder = tmp_path_factory.mktemp("texts")
     tokenizer = bpe([*questions(7), *map(right, questions(7)), *NUMBERS])
     (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": one}) + "\n" for one in questions(PROMPTS)))
