@@ -19,7 +19,7 @@ def test_ready_means_that_all_three_answer(valkey: str, tmp_path: Path) -> None:
 def test_a_part_that_is_away_is_named_in_time(http: httpx.Client) -> None:
     began = time.monotonic()
     answer = http.get("/readyz")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert answer.status_code == 503
     assert answer.json()["broker"] != "ok"
     assert (answer.json()["database"], answer.json()["storage"]) == ("ok", "ok")

@@ -42,10 +42,10 @@ def test_a_broker_that_is_down_or_silent_is_not_waited_for(black_hole: str) -> N
         queue = Queue(url)
         began = time.monotonic()
         assert not queue.publish("job_1", "default")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         began = time.monotonic()
         assert not queue.publish("job_2", "default")
-        assert time.monotonic() - began < 0.05
+        assert time.monotonic() - began < 0.25
         queue.close()
 
 
@@ -54,7 +54,7 @@ def test_many_at_once_wait_no_longer_than_one(black_hole: str) -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
         assert not any(pool.map(lambda number: queue.publish(f"job_{number}", "default"), range(20)))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     queue.close()
 
 

@@ -182,7 +182,7 @@ def test_a_wrong_image_is_refused_by_name(tmp_path: Path, name: str) -> None:
         understood(tmp_path / "parquet", as_parquet([picture(), content]), "x.parquet", max_line_bytes=100_000)
     (fault,) = refused.value.faults
     assert (fault.code, fault.line, fault.column) == (code, 2, "image"), fault
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_the_first_ten_wrong_images_are_listed(tmp_path: Path) -> None:

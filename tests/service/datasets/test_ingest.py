@@ -143,7 +143,7 @@ def test_a_fault_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
     fault = refused.value.faults[-1]
     assert (fault.code, fault.line, fault.column) == (code, number, column), fault
     assert fault.hint
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_the_first_ten_faults_are_listed(tmp_path: Path) -> None:
