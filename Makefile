@@ -24,7 +24,7 @@ check: .venv/tests ## format, lint, types and import contracts
 	.venv/bin/lint-imports --no-cache
 
 test: .venv/tests ## run every test, on real SQLite, PostgreSQL and Valkey
-	@$(TEST_ENVIRONMENT) .venv/bin/python -m pytest -n 2 --dist loadfile
+	@$(TEST_ENVIRONMENT) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/peers ## measure gain, speed beside tutorials and peers, writing, memory, start, requests and a sweep
 	.venv/bin/python -m benchmarks.gain
