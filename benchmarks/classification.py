@@ -22,7 +22,20 @@ from typing import Any
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.peak import LEARNING, READING, first_token_encoder, share
-from benchmarks.race import ALONE, DYNAMIC, OURS, TUTORIAL, Runs, Way, as_job, as_script, finished, raced, table
+from benchmarks.race import (
+    ALONE,
+    BY_TOKENS,
+    DYNAMIC,
+    OURS,
+    TUTORIAL,
+    Runs,
+    Way,
+    as_job,
+    as_script,
+    finished,
+    raced,
+    table,
+)
 from benchmarks.results import publish, stamp
 from distill_client import Client
 from distill_client.cli.demo import fetch_assets
@@ -143,10 +156,12 @@ def measured(folder: Path, assets: Any, examples: int, repeats: int) -> tuple[Ru
     with embedded_service(folder / "service") as url, Client(url) as client:
         work, dataset = prepared(client, assets, folder, examples)
         spec = spec_of(dataset)
+        by_tokens = {**spec, "training": {**spec["training"], "batch_size": "auto"}}
         ways: dict[str, Way] = {
             TUTORIAL: lambda repeat: as_script("tutorial", work, repeat, padding="max_length"),
             DYNAMIC: lambda repeat: as_script("tutorial", work, repeat, padding="longest"),
             OURS: lambda repeat: as_job(client, spec, repeat),
+            BY_TOKENS: lambda repeat: as_job(client, by_tokens, repeat),
         }
         if find_spec("textbrewer") is not None:
             ways[PEER] = lambda repeat: as_script("textbrewer_script", work, repeat, padding="longest")

@@ -15,7 +15,7 @@ from distill_client import Client
 from distill_client.shapes import Job, Json
 
 TUTORIAL, DYNAMIC = "tutorial, padded to the maximum", "tutorial, padded to the longest"
-OURS = "a job of this service"
+OURS, BY_TOKENS = "a job of this service", 'a job with "batch_size": "auto"'
 ALONE = {"DISTILL_CACHE_BYTES": "0", "DISTILL_READY_CHILD": "false"}
 """The teacher reads anew in each repeat, and no process imports what a next job will need while one trains."""
 

@@ -29,10 +29,18 @@ class AugmentSpec(Frozen):
     )
 
 
+MEAN_EXAMPLES = 32
+"""Examples of a micro-batch, on average, where its size is decided by their tokens."""
+
+
 class TrainingSpec(Frozen):
     epochs: Annotated[Positive, Field(le=10_000)] = 3.0
     max_steps: Annotated[Count, Field(le=100_000_000)] | None = None
-    batch_size: Annotated[Count, Field(le=65_536)] = 32
+    batch_size: Annotated[Count, Field(le=65_536)] | Literal["auto"] = Field(
+        32,
+        description='Examples of a batch. "auto": batches of about equally many tokens, with 32 examples on average: '
+        "fewer where they are long, more where they are short.",
+    )
     gradient_accumulation: Annotated[Count, Field(le=4096)] = 1
     learning_rate: Annotated[Positive, Field(le=10_000)] = 2e-4
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
@@ -47,6 +55,16 @@ class TrainingSpec(Frozen):
     evaluate_every_steps: Count | None = None
     checkpoint_every_steps: Count | None = None
     early_stopping: EarlyStoppingSpec | None = None
+
+    @property
+    def batch_examples(self) -> int:
+        """Examples of a micro-batch, on average where their tokens decide."""
+        return MEAN_EXAMPLES if self.batch_size == "auto" else self.batch_size
+
+    @property
+    def step_examples(self) -> int:
+        """Examples of an optimizer step, on average where their tokens decide."""
+        return self.batch_examples * self.gradient_accumulation
 
 
 class ResourcesSpec(Frozen):
@@ -65,6 +83,6 @@ class ResourcesSpec(Frozen):
         for what, is_wanted in alone.items():
             if is_wanted:
                 raise not_available(f"{what} in several processes", "Use processes 1.", "resources.processes")
-        if training.batch_size % self.processes:
+        if training.batch_size != "auto" and training.batch_size % self.processes:
             count = {"count": self.processes, "size": training.batch_size, "place": "resources.processes"}
             raise PydanticCustomError("uneven_shares", "{count} processes cannot share batches of {size} evenly", count)

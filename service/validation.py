@@ -99,8 +99,13 @@ def faults_of_spec(error: ValidationError, written: Any) -> list[Fault]:
 
 
 def _unique(faults: Sequence[Fault]) -> list[Fault]:
-    # The arms of a union each say the same of one place.
-    unique = {(fault.pointer, fault.detail): fault for fault in faults}
+    """Return one fault for each place and code: the arms of a union each say what they would have liked there."""
+    unique: dict[tuple[str, str], Fault] = {}
+    for fault in faults:
+        said = unique.setdefault((fault.pointer, fault.code), fault)
+        if fault.detail not in said.detail:
+            wish = fault.detail[:1].lower() + fault.detail[1:]
+            unique[fault.pointer, fault.code] = said.model_copy(update={"detail": f"{said.detail}, or {wish}"})
     return list(unique.values())
 
 

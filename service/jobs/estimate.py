@@ -69,7 +69,7 @@ def estimate(session: Session, checked: Checked) -> Estimate:
     student = _student_size(spec, checked.dataset, teacher, checked.student)
     work = _flops(spec, checked.dataset, teachers, student)
     seconds = START_SECONDS + work / _measured_speed(session)
-    tokens = spec.training.batch_size * student.reads
+    tokens = spec.training.batch_examples * student.reads
     # Activations of one step: about 16 values per token for each of the square root of the body's parameters.
     activations = int(16 * BYTES_PER_WEIGHT * tokens * student.body**0.5)
     largest = max((size.total for size in teachers), default=0)
@@ -91,7 +91,7 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
     if spec.method.type == "sequence":
         return _texts_flops(spec, spec.method.generation, dataset, teachers, student)
     examples = _examples(spec, dataset)
-    per_step = spec.training.batch_size * spec.training.gradient_accumulation
+    per_step = spec.training.step_examples
     steps = spec.training.max_steps or max(1.0, spec.training.epochs * examples / per_step)
     trainings = 2 if spec.evaluation.baseline and spec.teacher else 1
     total = trainings * 6.0 * student.multiplied(spec) * student.reads * steps * per_step
@@ -115,7 +115,7 @@ def _texts_flops(
     examples, asked = _examples(spec, dataset), _prompt_tokens(spec, dataset)
     texts, written = examples * generation.samples_per_prompt, generation.max_new_tokens
     tokens = min(spec.training.max_length, asked + written)
-    per_step = spec.training.batch_size * spec.training.gradient_accumulation
+    per_step = spec.training.step_examples
     steps = spec.training.max_steps or max(1.0, spec.training.epochs * texts / per_step)
     completions = _column(dataset, spec.dataset.columns.completion) or _column(
         dataset, str(spec.dataset.columns.messages)

@@ -141,6 +141,12 @@ def test_what_is_not_built_is_said_and_not_ignored(written: dict[str, Any]) -> N
     assert "is not available yet. " in refused.value.errors()[0]["msg"]
 
 
+def test_a_batch_by_tokens_is_counted_by_its_mean() -> None:
+    training = spec_of(training={"batch_size": "auto", "gradient_accumulation": 2}).training
+    assert (training.batch_examples, training.step_examples) == (32, 64)
+    assert spec_of(training={"batch_size": "auto"}, resources={"processes": 3}).resources.processes == 3
+
+
 def test_processes_share_batches_evenly() -> None:
     assert spec_of(resources={"processes": 8}).resources.processes == 8
     with pytest.raises(ValidationError, match="3 processes cannot share batches of 32 evenly"):

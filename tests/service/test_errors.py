@@ -171,6 +171,12 @@ def test_a_misspelt_field_is_answered_with_the_right_one(http: httpx.Client) -> 
     assert "did you mean 'learning_rate'?" in answer.json()["detail"]
 
 
+def test_a_field_that_may_be_this_or_that_has_one_fault_that_says_both(http: httpx.Client) -> None:
+    (fault,) = http.post("/v1/jobs", json={**PLAIN, "training": {"batch_size": "32"}}).json()["errors"]
+    assert fault["pointer"] == "/training/batch_size"
+    assert fault["detail"] == "Input should be a valid integer, or input should be 'auto'"
+
+
 def test_all_faults_come_at_once(http: httpx.Client) -> None:
     body = {**PLAIN, "T": 0, "alpha": 2, "colour": "red"}
     pointers = {fault["pointer"] for fault in http.post("/v1/jobs", json=body).json()["errors"]}

@@ -73,7 +73,7 @@ def assess(
 
 def _quality(desk: Desk, readings: Readings, held_out: HeldOut, model: PreTrainedModel, logits: Logits) -> Quality:
     stop_if_asked(desk.observer)
-    speed = speed_of(model, readings.student, held_out.rows, desk.spec.training.batch_size, desk.precision)
+    speed = speed_of(model, readings.student, held_out.rows, desk.spec.training.batch_examples, desk.precision)
     return quality(logits, held_out, parameter_count(model), bytes_of(model), speed)
 
 
@@ -84,7 +84,9 @@ def _teacher_qualities(
     speeds: list[Speed] = []
     for teacher, reading in zip(classroom.teachers, readings.teachers, strict=True):
         stop_if_asked(desk.observer)
-        speeds.append(speed_of(teacher.model, reading, held_out.rows, desk.spec.training.batch_size, desk.precision))
+        speeds.append(
+            speed_of(teacher.model, reading, held_out.rows, desk.spec.training.batch_examples, desk.precision)
+        )
     sizes = [(parameter_count(teacher.model), bytes_of(teacher.model)) for teacher in classroom.teachers]
     assert held_out.teacher is not None
     whole = quality(held_out.teacher, held_out, sum(p for p, _ in sizes), sum(b for _, b in sizes), together(speeds))

@@ -75,15 +75,15 @@ class Desk:
             if wanted.finetune is not None:
                 steps = steps_of(finetune_settings(self.spec, number), len(examples.labelled_train))
                 self.journey.plan(
-                    f"teacher-{number}", TRAIN_COST * weight_of(model) * steps * settings.batch_size, steps
+                    f"teacher-{number}", TRAIN_COST * weight_of(model) * steps * settings.batch_examples, steps
                 )
         for number, model in enumerate(teachers):
             self.journey.plan(f"reading-{number}", READ_COST * weight_of(model) * len(examples))
         learned = examples.parts.train if teachers else examples.labelled_train
         steps = steps_of(settings, len(learned))
-        work = TRAIN_COST * weight_of(student) * steps * settings.batch_size * settings.gradient_accumulation
+        work = TRAIN_COST * weight_of(student) * steps * settings.step_examples
         if self.spec.logits_method.hidden is not None:
-            work += READ_COST * weight_of(teachers[0]) * steps * settings.batch_size * settings.gradient_accumulation
+            work += READ_COST * weight_of(teachers[0]) * steps * settings.step_examples
         self.journey.plan("student", work, steps)
         if no_baseline is None:
             self.journey.plan("baseline", work, steps)

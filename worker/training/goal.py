@@ -12,15 +12,15 @@ Counts = dict[str, int]
 
 
 class Course(Protocol):
-    """What is learned from. An item is an example's number; `collate` makes a batch of them."""
+    """What is learned from. An item is the numbers of the examples at some places; `collate` makes a batch of them."""
 
     @property
     def lengths(self) -> Rows:
-        """Tokens of each item: items of similar length are learned from together."""
+        """Tokens of the example at each place: examples of similar length are learned from together."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, place: int, /) -> int: ...
+    def __getitem__(self, places: Rows, /) -> list[int]: ...
 
     def collate(self, rows: Sequence[int], /) -> dict[str, Any]:
         """Return the batch of these examples; it has `rows`, `labels` or whatever the goal reads."""

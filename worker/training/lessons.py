@@ -19,8 +19,8 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Lessons(Dataset[int]):
-    """A part of the data set to learn from. An item is the example's number; `collate` makes a batch of them."""
+class Lessons(Dataset[list[int]]):
+    """A part of the data set to learn from. An item is examples' numbers; `collate` makes a batch of them."""
 
     rows: Rows
     reading: Reading
@@ -32,8 +32,8 @@ class Lessons(Dataset[int]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> int:
-        return int(self.rows[place])
+    def __getitem__(self, places: Rows) -> list[int]:
+        return [int(row) for row in self.rows[places]]
 
     @property
     def lengths(self) -> Rows:

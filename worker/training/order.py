@@ -1,4 +1,4 @@
-"""The order in which examples are learned from: by seed and epoch alone, similar lengths together."""
+"""What each optimizer step learns from: by seed and epoch alone, similar lengths together."""
 
 from collections.abc import Iterator
 
@@ -8,38 +8,83 @@ from torch.utils.data import Sampler
 
 STEPS_SORTED_TOGETHER = 50
 
+Places = NDArray[np.int64]
 
-class LengthGroupedOrder(Sampler[int]):
-    """Yields positions 0..n-1, in optimizer steps of examples of similar length, the longest step first.
 
-    The order depends on seed, epoch and the examples of a whole optimizer step, not on the micro-batch nor on the state
-    of any generator: a resumed run, a run with smaller micro-batches and the baseline read the same. The longest step
+class LengthGroupedSteps(Sampler[list[Places]]):
+    """Yields the optimizer steps of an epoch, each as its micro-batches: positions 0..n-1, similar lengths together.
+
+    The steps depend on seed, epoch and the size of a whole one, not on the number of micro-batches nor on the state of
+    any generator: a resumed run, a run with smaller micro-batches and the baseline read the same. The longest step
     comes first, so that memory that does not suffice shows at once.
+
+    Args:
+        lengths: tokens of each example, [n].
+        step_examples: examples of a step; the last of an epoch may have fewer.
+        micro_batches: into how many each step is cut, where it has as many examples.
+        is_even: let steps, and micro-batches, have about equally many tokens instead: as many steps, with fewer
+            examples where they are long, and more where they are short.
     """
 
-    def __init__(self, lengths: NDArray[np.int64], step_examples: int, seed: int) -> None:
+    def __init__(
+        self, lengths: Places, step_examples: int, seed: int, micro_batches: int = 1, *, is_even: bool = False
+    ) -> None:
         self.lengths, self.step_examples, self.seed, self.epoch = lengths, step_examples, seed, 0
+        self.micro_batches, self.is_even = micro_batches, is_even
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return -(-len(self.lengths) // self.step_examples)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[Places]]:
+        """Yield the micro-batches of each step of this epoch."""
         draw = np.random.default_rng([self.seed, self.epoch])
         order = draw.permutation(len(self.lengths))
+        steps = self._even(order) if self.is_even else self._equal(order)
+        whole = [step for step in steps if self.is_even or len(step) == self.step_examples]
+        rest = [step for step in steps if not self.is_even and len(step) < self.step_examples]
+        whole = [whole[place] for place in draw.permutation(len(whole))]
+        longest = max(range(len(whole)), key=lambda place: int(self.lengths[whole[place][0]]), default=0)
+        for step in whole[longest : longest + 1] + whole[:longest] + whole[longest + 1 :] + rest:
+            yield self._cut(step, self.micro_batches)
+
+    def _equal(self, order: Places) -> list[Places]:
+        """Cut into steps of equally many examples."""
         together = self.step_examples * STEPS_SORTED_TOGETHER
         steps = []
         for start in range(0, len(order), together):
-            some = order[start : start + together]
-            some = some[np.argsort(-self.lengths[some], kind="stable")]
+            some = self._falling(order[start : start + together])
             steps += [some[at : at + self.step_examples] for at in range(0, len(some), self.step_examples)]
-        whole = [step for step in steps if len(step) == self.step_examples]
-        rest = [step for step in steps if len(step) < self.step_examples]
-        whole = [whole[place] for place in draw.permutation(len(whole))]
-        longest_first = sorted(range(len(whole)), key=lambda place: -int(self.lengths[whole[place][0]]))[:1]
-        whole = [whole[place] for place in longest_first] + [
-            step for i, step in enumerate(whole) if i not in longest_first
-        ]
-        yield from (int(place) for step in whole + rest for place in step)
+        return steps
+
+    def _even(self, order: Places) -> list[Places]:
+        """Cut into steps of about equally many tokens. All are sorted together, so that each epoch has as many steps
+        of the same sizes; which of the examples of one length a step has, is drawn."""
+        return self._cut(self._falling(order), len(self))
+
+    def _cut(self, places: Places, parts: int) -> list[Places]:
+        costs = self.lengths[places] if self.is_even else np.ones(len(places), dtype=np.int64)
+        return np.split(places, cuts(costs, parts))
+
+    def _falling(self, places: Places) -> Places:
+        return places[np.argsort(-self.lengths[places], kind="stable")]
+
+
+def cuts(costs: Places, parts: int) -> Places:
+    """Return where to cut a row of examples into parts of about equal cost.
+
+    Args:
+        costs: of each example, [n], n >= 1, for instance its tokens.
+        parts: how many; n where they are more.
+
+    Returns:
+        parts - 1 places, rising: no part is empty.
+    """
+    parts = min(parts, len(costs))
+    middles = np.cumsum(costs) - costs / 2
+    ends = np.searchsorted(middles, np.sum(costs) * np.arange(1, parts) / parts)
+    before = np.arange(1, parts)
+    rising = np.maximum.accumulate(np.maximum(ends, before) - before) + before
+    return np.minimum(rising, len(costs) - before[::-1]).astype(np.int64)

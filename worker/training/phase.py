@@ -20,6 +20,7 @@ from worker.training.goal import Course, Goal
 from worker.training.journey import Journey
 from worker.training.memory import is_out_of_memory
 from worker.training.observer import Observer, Stopped
+from worker.training.order import LengthGroupedSteps
 from worker.training.pupil import Pupil
 from worker.training.reading import Reader, tokenizer_of
 from worker.training.sharing import Share
@@ -65,7 +66,7 @@ class Trained:
 
 def steps_of(settings: TrainingSpec, examples: int) -> int:
     """Return the number of optimizer steps: `max_steps` where it is given, else `epochs` times the data."""
-    per_epoch = math.ceil(examples / (settings.batch_size * settings.gradient_accumulation))
+    per_epoch = math.ceil(examples / settings.step_examples)
     return settings.max_steps or max(1, math.ceil(settings.epochs * per_epoch))
 
 
@@ -77,27 +78,26 @@ def train(phase: Phase, observer: Observer, journey: Journey) -> Trained:
         LossDiverged: the loss is no number any more.
         OutOfMemory: not even an eighth of the micro-batch fits.
     """
-    micro_batch, accumulation = phase.settings.batch_size, phase.settings.gradient_accumulation
+    micro_batches = phase.settings.gradient_accumulation
     for halvings in range(MOST_HALVINGS + 1):
         try:
-            return _attempt(phase, micro_batch, accumulation, observer, journey)
+            return _attempt(phase, micro_batches, observer, journey)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if micro_batch == 1 or halvings == MOST_HALVINGS:
-                raise OutOfMemory(_numbers(phase, micro_batch, error)) from error
-            smaller = largest_divisor(micro_batch)
+            if micro_batches >= phase.settings.step_examples or halvings == MOST_HALVINGS:
+                raise OutOfMemory(_numbers(phase, micro_batches, error)) from error
         observer.event(
-            f"{phase.name}: a micro-batch of {micro_batch} does not fit into memory; going on with {smaller} and "
-            f"{accumulation * micro_batch // smaller} of them per step, which gives the same steps.",
+            f"{phase.name}: {_micro_batch(phase, micro_batches)} does not fit into memory; going on with "
+            f"{2 * micro_batches} micro-batches per step, which gives the same steps.",
             "warning",
         )
-        micro_batch, accumulation = smaller, accumulation * micro_batch // smaller
+        micro_batches *= 2
         _free_memory()
     raise AssertionError("unreachable")
 
 
-def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observer, journey: Journey) -> Trained:
+def _attempt(phase: Phase, micro_batches: int, observer: Observer, journey: Journey) -> Trained:
     watch = Watch(
         phase.name,
         observer,
@@ -110,12 +110,19 @@ def _attempt(phase: Phase, micro_batch: int, accumulation: int, observer: Observ
         quicken(pupil)
         trainer = DistilTrainer(
             pupil,
-            _arguments(phase, micro_batch, accumulation),
+            _arguments(phase),
             phase.lessons,
             phase.aim,
             phase.reader,
             phase.measure,
             [watch],
+            LengthGroupedSteps(
+                phase.lessons.lengths,
+                phase.settings.step_examples,
+                phase.settings.seed,
+                micro_batches,
+                is_even=phase.settings.batch_size == "auto",
+            ),
             phase.fill,
         )
         watch.trainer = trainer
@@ -176,13 +183,12 @@ def _fits(trainer: DistilTrainer, checkpoint: Checkpoint, phase: Phase, observer
     return True
 
 
-def _arguments(phase: Phase, micro_batch: int, accumulation: int) -> TrainingArguments:
+def _arguments(phase: Phase) -> TrainingArguments:
     settings = phase.settings
     arguments = TrainingArguments(
         output_dir=str(phase.folder),
         max_steps=phase.steps,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=settings.step_examples,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant_with_warmup" if settings.scheduler == "constant" else settings.scheduler,
         warmup_steps=math.ceil(settings.warmup_ratio * phase.steps),
@@ -209,11 +215,6 @@ def _arguments(phase: Phase, micro_batch: int, accumulation: int) -> TrainingArg
     return arguments
 
 
-def largest_divisor(count: int) -> int:
-    """Return the largest proper divisor of `count`: half of it where it is even."""
-    return next(count // smallest for smallest in range(2, count + 1) if count % smallest == 0)
-
-
 def _free_memory() -> None:
     gc.collect()
     if device().type == "cuda":
@@ -222,11 +223,16 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _numbers(phase: Phase, micro_batch: int, error: BaseException) -> str:
+def _micro_batch(phase: Phase, micro_batches: int) -> str:
+    about = "about " if phase.settings.batch_size == "auto" else ""
+    return f"a micro-batch of {about}{-(-phase.settings.step_examples // micro_batches)}"
+
+
+def _numbers(phase: Phase, micro_batches: int, error: BaseException) -> str:
     parameters = sum(parameter.numel() for parameter in phase.pupil().parameters())
     longest = int(phase.lessons.lengths.max())
     examples = f"texts of up to {longest} tokens" if longest > 1 else "examples"
     return (
-        f"{phase.name} does not fit into memory: {parameters:,} parameters, micro-batches of {micro_batch} {examples} "
-        f"({error})"
+        f"{phase.name} does not fit into memory: {parameters:,} parameters, {_micro_batch(phase, micro_batches)} "
+        f"{examples} ({error})"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -18,7 +19,7 @@ from transformers import (
 from core.errors import LossDiverged
 from worker.training.goal import Course, Goal
 from worker.training.observer import Stopped, StopReason
-from worker.training.order import LengthGroupedOrder
+from worker.training.order import LengthGroupedSteps
 from worker.training.pupil import Pupil
 from worker.training.reading import Reader, save_reader
 from worker.training.ring import Ring
@@ -38,7 +39,10 @@ DIVERGED_ABOVE = 1e4
 
 
 class DistilTrainer(Trainer):
-    """transformers.Trainer with a loss of ours, whose sums are divided by what the whole optimizer step holds."""
+    """transformers.Trainer with a loss of ours, whose sums are divided by what the whole optimizer step holds.
+
+    A batch, to the library, is a whole optimizer step: the list of its micro-batches.
+    """
 
     loss_is_scaled_for_ga = True
 
@@ -51,12 +55,12 @@ class DistilTrainer(Trainer):
         reader: Reader,
         measure: Measure | None,
         callbacks: list[TrainerCallback],
+        steps: LengthGroupedSteps,
         fill: Fill | None = None,
     ) -> None:
         self.pupil, self.lessons, self.aim, self.reader, self.measure = pupil, lessons, aim, reader, measure
-        self.fill = fill
+        self.steps, self.fill = steps, fill
         self.ring: Ring | None = None
-        self.left = 0
         self.stopped: StopReason | None = None
         self.random_state = torch.get_rng_state()
         self.sums: dict[str, float] = {}
@@ -64,42 +68,40 @@ class DistilTrainer(Trainer):
         super().__init__(
             model=pupil,
             args=args,
-            data_collator=self._collate,
             train_dataset=lessons,
             eval_dataset=lessons if measure is not None else None,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
 
-    def _collate(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Return a micro-batch, or, where several processes share it, what they make their own of."""
-        return self.lessons.collate(rows) if self.ring is None else {"rows": rows}
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedOrder:
-        step_examples = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedOrder(self.lessons.lengths, step_examples, self.args.seed)
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return what says the examples of each step; they are read when its turn comes."""
+        lessons: Any = self.lessons
+        loader: DataLoader[Any] = DataLoader(lessons, batch_sampler=self.steps, collate_fn=list)
+        prepared: DataLoader[Any] = self.accelerator.prepare_data_loader(loader)
+        return prepared
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """Return the micro-batches of one optimizer step and what their sums are divided by."""
-        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        if self.fill is not None:
-            try:
-                batches = self.fill(self.pupil, batches, self.state.global_step)
-            except Stopped as stopped:
-                self._stop_before_step(stopped.reason)
-                return [], {}
-        if self.ring is not None and batches:
-            step = self.ring.begin([batch["rows"] for batch in batches], self.state.global_step)
+        """Return one optimizer step, as the one batch that it is to the library, and what its sums are divided by."""
+        parts = next(epoch_iterator)
+        if self.ring is not None:
+            step = self.ring.begin(parts, self.state.global_step)
             assert step is not None
             batches, counts = step.batches, step.counts
         else:
+            batches = [self.lessons.collate(part) for part in parts]
+            if self.fill is not None:
+                try:
+                    batches = self.fill(self.pupil, batches, self.state.global_step)
+                except Stopped as stopped:
+                    self._stop_before_step(stopped.reason)
+                    return [], {}
             counts = self.aim.counts(batches)
-        self.left = len(batches)
         self._add("steps", 1)
         self._add("labelled_steps", counts["labelled"] > 0)
-        return batches, counts
+        return [batches], counts
 
     def _stop_before_step(self, reason: StopReason) -> None:
         """Keep what the steps before have learned, and the random state as it was after the last of them: between
@@ -110,10 +112,12 @@ class DistilTrainer(Trainer):
         self.control.should_save, self.control.should_training_stop = step > 0 and not is_kept, True
         torch.set_rng_state(self.random_state)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        loss = super().training_step(*args, **kwargs)
-        self.left -= 1
-        if self.ring is not None and not self.left:
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Compute the gradients of a whole step; return its loss."""
+        loss = torch.zeros((), device=self.args.device)
+        for batch in inputs:
+            loss = loss + super().training_step(model, batch, num_items_in_batch)
+        if self.ring is not None:
             loss = loss + self._note(self.ring.gather({}))
         self.random_state = torch.get_rng_state()
         return loss

@@ -32,11 +32,12 @@ TWO = {"processes": 2}
         {},
         {"training": {**TRAINING, "batch_size": 14, "gradient_accumulation": 3}, "alpha": 0.9, **QUICK},
         {"training": {**TRAINING, "batch_size": 118, "max_steps": 4}, **QUICK},
+        {"training": {**TRAINING, "batch_size": "auto", "max_steps": 7}, **QUICK},
         {"method": {"hidden": {"type": "mse"}}, **QUICK},
         {"student": {**STILL, "lora": {"r": 2}}, **QUICK},
         {"training": {**TRAINING, "early_stopping": {"patience": 1, "min_delta": 1.0}}, **QUICK},
     ],
-    ids=["plain", "accumulated unevenly", "one step an epoch", "hidden", "lora", "stopped early"],
+    ids=["plain", "accumulated unevenly", "one step an epoch", "by tokens", "hidden", "lora", "stopped early"],
 )
 @pytest.mark.usefixtures("crew")
 def test_two_processes_train_as_one_does(lab: Lab, job: dict[str, Any]) -> None:
@@ -157,7 +158,7 @@ def test_short_of_memory_in_one_of_them_micro_batches_are_halved(lab: Lab, crew:
     training = {**TRAINING, "batch_size": 64, "max_steps": 3}
     observer = Fragile(1, limit)
     lab.run(observer, student=wide, training=training, resources=TWO, **QUICK)
-    assert observer.said("a micro-batch of 64 does not fit into memory; going on with 32")
+    assert observer.said("a micro-batch of 64 does not fit into memory; going on with 2 micro-batches per step")
     assert crew._others[0].pid not in limited, "it is started anew"
 
 

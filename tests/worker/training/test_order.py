@@ -1,46 +1,103 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.training.order import LengthGroupedOrder
+from worker.training.order import LengthGroupedSteps, cuts
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, 500)
+SKEWED = np.exp(np.random.default_rng(0).normal(np.log(43), 0.7, 500)).astype(np.int64).clip(10, 256)
 
 
-def order(step_examples: int = 16, seed: int = 0, epoch: int = 0, lengths: np.ndarray = LENGTHS) -> list[int]:
-    sampler = LengthGroupedOrder(lengths, step_examples, seed)
+def steps(
+    step_examples: int = 16,
+    seed: int = 0,
+    epoch: int = 0,
+    lengths: np.ndarray = LENGTHS,
+    micro_batches: int = 1,
+    is_even: bool = False,
+) -> list[list[int]]:
+    sampler = LengthGroupedSteps(lengths, step_examples, seed, micro_batches, is_even=is_even)
     sampler.set_epoch(epoch)
-    return list(sampler)
+    return [[int(place) for part in step for place in part] for step in sampler]
+
+
+def padded(found: list[list[int]]) -> int:
+    return sum(int(LENGTHS[step].max() * len(step) - LENGTHS[step].sum()) for step in found)
 
 
 @given(
-    st.lists(st.integers(1, 99), min_size=1, max_size=300), st.integers(1, 40), st.integers(0, 99), st.integers(0, 9)
+    st.lists(st.integers(1, 99), min_size=1, max_size=300),
+    st.integers(1, 40),
+    st.integers(0, 99),
+    st.integers(0, 9),
+    st.booleans(),
 )
-@settings(max_examples=50, deadline=None)
-def test_every_example_comes_once(lengths: list[int], step_examples: int, seed: int, epoch: int) -> None:
-    found = order(step_examples, seed, epoch, np.array(lengths))
-    assert sorted(found) == list(range(len(lengths)))
+@settings(max_examples=100, deadline=None)
+def test_every_example_comes_once_in_as_many_steps_as_are_said(
+    lengths: list[int], step_examples: int, seed: int, epoch: int, is_even: bool
+) -> None:
+    found = steps(step_examples, seed, epoch, np.array(lengths), is_even=is_even)
+    assert sorted(place for step in found for place in step) == list(range(len(lengths)))
+    assert len(found) == len(LengthGroupedSteps(np.array(lengths), step_examples, seed, is_even=is_even))
+    assert all(found)
 
 
-def test_it_depends_on_seed_and_epoch_alone() -> None:
-    assert order() == order()
-    assert order(epoch=1) != order(epoch=0)
-    assert order(seed=1) != order(seed=0)
+@pytest.mark.parametrize("is_even", [False, True])
+def test_micro_batches_change_no_step_and_share_it_evenly(is_even: bool) -> None:
+    assert steps(micro_batches=3, is_even=is_even) == steps(is_even=is_even)
+    sampler = LengthGroupedSteps(SKEWED, 64, 0, 4, is_even=is_even)
+    for step in list(sampler)[:-1]:
+        sizes = [int(SKEWED[part].sum()) if is_even else len(part) for part in step]
+        assert len(sizes) == 4
+        assert max(sizes) - min(sizes) <= (2 * SKEWED[step[0]].max() if is_even else 1)
+
+
+@pytest.mark.parametrize("is_even", [False, True])
+def test_they_depend_on_seed_and_epoch_alone(is_even: bool) -> None:
+    assert steps(is_even=is_even) == steps(is_even=is_even)
+    assert steps(epoch=1, is_even=is_even) != steps(epoch=0, is_even=is_even)
+    assert steps(seed=1, is_even=is_even) != steps(seed=0, is_even=is_even)
+    before = steps(is_even=is_even)
     np.random.seed(3)  # the global generator shall not matter
-    assert order() == order()
+    assert steps(is_even=is_even) == before
 
 
-def test_padding_is_a_fraction_of_what_a_random_order_needs() -> None:
-    def padded(places: list[int]) -> int:
-        steps = [LENGTHS[places[at : at + 16]] for at in range(0, len(places), 16)]
-        return sum(int(step.max() * len(step) - step.sum()) for step in steps)
-
-    random = np.random.default_rng(1).permutation(len(LENGTHS)).tolist()
-    assert padded(order()) < padded(random) / 5
+@pytest.mark.parametrize("is_even", [False, True])
+def test_padding_is_a_fraction_of_what_a_random_order_needs(is_even: bool) -> None:
+    random = np.split(np.random.default_rng(1).permutation(len(LENGTHS)), range(16, len(LENGTHS), 16))
+    assert padded(steps(is_even=is_even)) < padded([step.tolist() for step in random]) / 5
 
 
-def test_the_longest_step_comes_first_and_the_broken_one_last() -> None:
-    found = order()
-    assert LENGTHS[found[0]] == LENGTHS.max()
-    assert len(found) % 16 == 4
-    assert LENGTHS[found[-4:]].max() <= np.median(LENGTHS)
+@pytest.mark.parametrize("is_even", [False, True])
+def test_the_longest_step_comes_first(is_even: bool) -> None:
+    assert LENGTHS[steps(is_even=is_even)[0]].max() == LENGTHS.max()
+
+
+def test_steps_of_equally_many_examples_are_whole_but_for_the_last() -> None:
+    *whole, last = steps()
+    assert {len(step) for step in whole} == {16}
+    assert len(last) == 4
+    assert LENGTHS[last].max() <= np.median(LENGTHS)
+
+
+def test_even_steps_have_about_equally_many_tokens() -> None:
+    tokens = [int(SKEWED[step].sum()) for step in steps(lengths=SKEWED, is_even=True)]
+    assert max(tokens) - min(tokens) <= SKEWED.max()
+    by_count = [int(SKEWED[step].sum()) for step in steps(lengths=SKEWED)]
+    assert max(by_count) - min(by_count) > 5 * SKEWED.max()
+
+
+def test_examples_of_one_length_make_even_steps_equal() -> None:
+    assert {len(step) for step in steps(lengths=np.ones(480, dtype=np.int64), is_even=True)} == {16}
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=60), st.integers(1, 80))
+@settings(max_examples=200, deadline=None)
+def test_no_part_is_empty_and_none_is_larger_than_the_mean_by_more_than_an_example(
+    tokens: list[int], parts: int
+) -> None:
+    found = np.split(np.array(tokens), cuts(np.array(tokens), parts))
+    assert len(found) == min(parts, len(tokens))
+    assert all(len(part) for part in found)
+    assert max(part.sum() for part in found) <= sum(tokens) / len(found) + max(tokens)

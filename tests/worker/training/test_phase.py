@@ -12,7 +12,7 @@ import torch
 from core.errors import LossDiverged, OutOfMemory
 from tests.worker.training.conftest import TINY, Lab, Notebook
 from worker.training.observer import Stopped, StopReason
-from worker.training.phase import largest_divisor, steps_of
+from worker.training.phase import steps_of
 from worker.training.trainer import DistilTrainer
 
 DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.1}
@@ -32,6 +32,7 @@ TRAINING = {
     "evaluate_every_steps": 5,
 }
 FINETUNED = {"model": "teacher", "finetune": {"epochs": 2, "learning_rate": 1e-3}}
+ALONE: dict[str, Any] = {"evaluation": {"baseline": False}}
 JOB: dict[str, Any] = {"student": STUDENT, "training": TRAINING, "teacher": FINETUNED}
 
 
@@ -73,6 +74,16 @@ def test_stopped_and_resumed_it_is_the_same_student(lab: Lab, whole: Path, phase
     second = Notebook()
     assert digest(lab.run(second, **JOB).student / "model.safetensors") == digest(whole)
     assert second.said(f"{phase}: going on from step")
+
+
+def test_steps_by_tokens_are_resumed_as_well(lab: Lab) -> None:
+    job = {**JOB, "training": {**TRAINING, "batch_size": "auto", "gradient_accumulation": 2}, **ALONE}
+    whole = digest(lab.run(folder="whole", **job).student / "model.safetensors")
+    with pytest.raises(Stopped):
+        lab.run(Notebook(at_step("student", 7)), **job)
+    notebook = Notebook()
+    assert digest(lab.run(notebook, **job).student / "model.safetensors") == whole
+    assert notebook.said("student: going on from step")
 
 
 def test_killed_between_checkpoints_it_is_the_same_student(lab: Lab, whole: Path) -> None:
@@ -156,8 +167,8 @@ def test_smaller_micro_batches_after_running_out_of_memory(lab: Lab, monkeypatch
     lab.run(roomy, folder="roomy", training=TRAINING, **still)
     monkeypatch.setattr(DistilTrainer, "compute_loss", cramped)
     outcome = lab.run(notebook, folder="cramped", training=TRAINING, **still)
-    assert notebook.said("a micro-batch of 16 does not fit into memory; going on with 8")
-    assert notebook.said("a micro-batch of 8 does not fit into memory; going on with 4")
+    assert notebook.said("a micro-batch of 16 does not fit into memory; going on with 2 micro-batches per step")
+    assert notebook.said("a micro-batch of 8 does not fit into memory; going on with 4 micro-batches per step")
     assert outcome.report.cost.steps == 12
     for name in ("loss", "kd_loss", "ce_loss"):
         assert [value for _, value in notebook.series[name]] == pytest.approx(
@@ -171,7 +182,7 @@ def test_memory_that_never_suffices_is_said_with_numbers(lab: Lab, monkeypatch: 
 
     monkeypatch.setattr(DistilTrainer, "compute_loss", never)
     with pytest.raises(
-        OutOfMemory, match=r"student does not fit into memory: [\d,]+ parameters, micro-batches of 2 texts"
+        OutOfMemory, match=r"student does not fit into memory: [\d,]+ parameters, a micro-batch of 2 texts"
     ):
         lab.run(training=TRAINING)
 
@@ -217,14 +228,10 @@ def test_early_stopping_survives_a_stop(lab: Lab) -> None:
     assert digest(resumed.student / "model.safetensors") == digest(whole.student / "model.safetensors")
 
 
-@pytest.mark.parametrize(("count", "divisor"), [(32, 16), (33, 11), (7, 1), (2, 1), (12, 6)])
-def test_micro_batches_shrink_to_divisors_so_that_steps_stay_equal(count: int, divisor: int) -> None:
-    assert largest_divisor(count) == divisor
-
-
 def test_steps_are_epochs_of_whole_optimizer_steps_unless_they_are_given() -> None:
     from core.training import TrainingSpec
 
     assert steps_of(TrainingSpec(epochs=3.0, batch_size=32), 8605) == 807
     assert steps_of(TrainingSpec(epochs=0.5, batch_size=8, gradient_accumulation=4), 100) == 2
     assert steps_of(TrainingSpec(max_steps=5), 8605) == 5
+    assert steps_of(TrainingSpec(epochs=3.0, batch_size="auto"), 8605) == 807

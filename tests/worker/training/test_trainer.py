@@ -15,6 +15,7 @@ from tests.worker.training.conftest import TINY, Lab, Notebook
 from worker.training.aim import Aim, mean_over_tokens
 from worker.training.lessons import Lessons
 from worker.training.objectives.registry import objective_of
+from worker.training.order import LengthGroupedSteps
 from worker.training.pupil import Pupil
 from worker.training.tokens import Encoded
 from worker.training.trainer import DistilTrainer
@@ -29,7 +30,7 @@ def texts(count: int, seed: int = 0) -> Encoded:
 
 
 def one_step(
-    tmp_path: Path, tokenizer: Any, micro_batch: int, accumulation: int, alpha: float
+    tmp_path: Path, tokenizer: Any, micro_batches: int, alpha: float, *, is_even: bool = False
 ) -> dict[str, torch.Tensor]:
     """Return the gradients of the first optimizer step over 16 examples, 5 of them labelled and not spread evenly."""
     torch.manual_seed(0)
@@ -46,10 +47,8 @@ def one_step(
             return super()._get_grad_norm(model, grad_norm)
 
     arguments = TrainingArguments(
-        output_dir=str(tmp_path / f"{micro_batch}"),
+        output_dir=str(tmp_path / f"{micro_batches}"),
         max_steps=1,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulation,
         max_grad_norm=0.0,
         save_strategy="no",
         report_to="none",
@@ -59,13 +58,18 @@ def one_step(
         use_cpu=True,
     )
     aim = Aim(alpha=alpha, temperature=2.0, objective=objective_of(LogitsMethod()))
-    Catching(pupil, arguments, Lessons(np.arange(16), texts(16), codes, teacher), aim, tokenizer, None, []).train()
+    lessons = Lessons(np.arange(16), texts(16), codes, teacher)
+    steps = LengthGroupedSteps(lessons.lengths, 16, 0, micro_batches, is_even=is_even)
+    Catching(pupil, arguments, lessons, aim, tokenizer, None, [], steps).train()
     return caught
 
 
+@pytest.mark.parametrize("is_even", [False, True])
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
-def test_four_micro_batches_of_four_are_a_batch_of_sixteen(tmp_path: Path, tokenizer: Any, alpha: float) -> None:
-    whole, parts = one_step(tmp_path, tokenizer, 16, 1, alpha), one_step(tmp_path, tokenizer, 4, 4, alpha)
+def test_four_micro_batches_are_one_of_all_their_examples(
+    tmp_path: Path, tokenizer: Any, alpha: float, is_even: bool
+) -> None:
+    whole, parts = (one_step(tmp_path, tokenizer, count, alpha, is_even=is_even) for count in (1, 4))
     assert whole
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, atol=1e-6, rtol=1e-4)

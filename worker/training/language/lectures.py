@@ -125,7 +125,7 @@ def _plan_along(desk: Desk, examples: int, validated: int) -> None:
     desk.journey.move("reading", 1.0)
     if desk.spec.method.type == "logits" and desk.spec.alpha > 0:
         settings, student = desk.spec.training, desk.journey.legs["student"]
-        seen = student.steps * settings.batch_size * settings.gradient_accumulation
+        seen = student.steps * settings.step_examples
         desk.journey.plan("student", student.work + of_a_text * seen, student.steps)
 
 
@@ -172,7 +172,7 @@ def _reads_beforehand(desk: Desk, readings: WritingReadings, voices: Voices) -> 
 
 def _is_read_often(desk: Desk, readings: WritingReadings) -> bool:
     settings, examples = desk.spec.training, len(readings.parts.train)
-    seen = steps_of(settings, examples) * settings.batch_size * settings.gradient_accumulation
+    seen = steps_of(settings, examples) * settings.step_examples
     is_awaited = desk.cache.is_awaited and all(one.finetune is None for one in desk.spec.teacher_models)
     return desk.spec.logits_method.top_k is not None or is_awaited or seen > 1.5 * examples
 

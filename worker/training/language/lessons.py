@@ -12,8 +12,8 @@ from worker.training.split import Rows
 
 
 @dataclass(frozen=True)
-class WritingLessons(Dataset[int]):
-    """A part of the data set to learn from. An item is the example's number; `collate` makes a batch of them."""
+class WritingLessons(Dataset[list[int]]):
+    """A part of the data set to learn from. An item is examples' numbers; `collate` makes a batch of them."""
 
     rows: Rows
     scripts: Scripts
@@ -22,8 +22,8 @@ class WritingLessons(Dataset[int]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> int:
-        return int(self.rows[place])
+    def __getitem__(self, places: Rows) -> list[int]:
+        return [int(row) for row in self.rows[places]]
 
     @property
     def lengths(self) -> Rows:

@@ -92,6 +92,6 @@ def own_work(desk: Desk, teachers: Sequence[Loaded], student: PreTrainedModel, s
     if desk.spec.method.type != "on_policy":
         return 0.0
     settings = desk.spec.training
-    examples = steps * settings.batch_size * settings.gradient_accumulation
+    examples = steps * settings.step_examples
     writing = WRITE_COST * desk.spec.method.student_share * weight_of(student)
     return examples * (writing + READ_COST * sum(weight_of(teacher.model) for teacher in teachers))

@@ -98,11 +98,10 @@ class Author:
 
 
 @dataclass(frozen=True)
-class FreshLessons(Dataset[int]):
+class FreshLessons(Dataset[list[int]]):
     """Learned from: the data set's completions, and in the place of some of them what the student writes.
 
-    An item is the example's number, and so is a batch until `fill` is called with the student of that step: the data
-    loader reads ahead, and would let it write before it has learned.
+    An item is examples' numbers, and so is a batch until `fill` is called with the student of that step.
     """
 
     readings: AskingReadings
@@ -111,8 +110,8 @@ class FreshLessons(Dataset[int]):
     def __len__(self) -> int:
         return len(self.readings.learned)
 
-    def __getitem__(self, place: int) -> int:
-        return int(self.readings.learned[place])
+    def __getitem__(self, places: Rows) -> list[int]:
+        return [int(row) for row in self.readings.learned[places]]
 
     @property
     def lengths(self) -> Rows:

@@ -38,7 +38,7 @@ def plan_legs(
     for number, teacher in enumerate(teachers):
         if spec.teacher_models[number].finetune is not None:
             steps = steps_of(finetune_settings(spec, number), own)
-            work = TRAIN_COST * weight_of(teacher.model) * steps * spec.training.batch_size
+            work = TRAIN_COST * weight_of(teacher.model) * steps * spec.training.batch_examples
             desk.journey.plan(f"teacher-{number}", work, steps)
     one_teacher = every_teacher / max(1, len(teachers)) or weight_of(student.model)
     desk.journey.plan("writing", WRITE_COST * one_teacher * len(prompts) * samples)
@@ -53,7 +53,7 @@ def plan_trainings(desk: Desk, student: Student, texts: int, *, baseline: bool) 
     """Lay out the student's and the baseline's training on so many texts."""
     settings = desk.spec.training
     steps = steps_of(settings, texts)
-    work = TRAIN_COST * weight_of(student.model) * steps * settings.batch_size * settings.gradient_accumulation
+    work = TRAIN_COST * weight_of(student.model) * steps * settings.step_examples
     desk.journey.plan("student", work, steps)
     if baseline:
         desk.journey.plan("baseline", work, steps)
