@@ -89,6 +89,8 @@ WAYS: dict[str, Callable[[Path, Sequence[list[int]], Path], Write]] = {
     "this service, engine transformers, bf16": lambda *a: ours(a[0], a[1], "transformers", "bf16", a[2]),
     "this service, engine openvino, fp32": lambda *a: ours(a[0], a[1], "openvino", "fp32", a[2]),
     "this service, engine openvino, bf16": lambda *a: ours(a[0], a[1], "openvino", "bf16", a[2]),
+    "this service, engine openvino_int8, fp32": lambda *a: ours(a[0], a[1], "openvino_int8", "fp32", a[2]),
+    "this service, engine openvino_int8, bf16": lambda *a: ours(a[0], a[1], "openvino_int8", "bf16", a[2]),
 }
 
 

@@ -22,7 +22,7 @@ from core.methods import EngineName
 from worker.training.device import Precision, device, device_name
 from worker.training.generation.compiled.conversion import FORMAT, NotConvertible, convert
 from worker.training.generation.compiled.engine import OpenVinoEngine
-from worker.training.generation.compiled.runtime import Runner, settings_of, version_installed
+from worker.training.generation.compiled.runtime import Runner, Weights, settings_of, version_installed
 from worker.training.generation.compiled.trial import TrialFailed, tried
 from worker.training.generation.engine import writing
 
@@ -31,6 +31,7 @@ WORTH_TOKENS = 20_000
 PROMPT_LENGTHS, STEPS = (5, 9), 3
 FARTHEST = {"fp32": 1e-3, "bf16": 0.1}
 """How far logits may be from those of transformers in fp32, root mean squares, as a share of their deviation."""
+FARTHEST_IN_8_BITS = 0.2
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Wanted:
     beat: Callable[[], None]
     """Called while something takes long; may raise to stop."""
 
+    @property
+    def weights(self) -> Weights:
+        return "int8" if self.engine == "openvino_int8" else "whole"
+
 
 def openvino_for(model: PreTrainedModel, wanted: Wanted) -> OpenVinoEngine | None:
     """Return OpenVINO ready to write with this model, or None where transformers is to.
@@ -56,23 +61,25 @@ def openvino_for(model: PreTrainedModel, wanted: Wanted) -> OpenVinoEngine | Non
     """
     if wanted.engine == "transformers" or (wanted.engine == "auto" and wanted.tokens < WORTH_TOKENS):
         return None
-    absent = _absence()
+    absent = _absence(wanted.weights)
     if absent is not None:
-        if wanted.engine == "openvino":
-            raise EngineUnavailable(absent)
+        if wanted.engine != "auto":
+            raise EngineUnavailable(wanted.engine, absent)
         return None
     try:
         return _agreeing(model, wanted)
     except NotConvertible as why:
-        if wanted.engine == "openvino":
-            raise EngineUnavailable(f"the teacher cannot write with it: {why}") from why
+        if wanted.engine != "auto":
+            raise EngineUnavailable(wanted.engine, f"the teacher cannot write with it: {why}") from why
         wanted.tell(f"writing: with transformers, since OpenVINO cannot write with this model: {why}.")
         return None
 
 
-def _absence() -> str | None:
+def _absence(weights: Weights) -> str | None:
     if version_installed() is None:
         return "it is not installed on the worker"
+    if weights == "int8" and version_installed("nncf") is None:
+        return "nncf, which puts weights into 8 bits, is not installed on the worker"
     if device().type != "cpu":
         return f"it writes on the CPU, and this worker computes on {device().type}"
     return None
@@ -80,22 +87,23 @@ def _absence() -> str | None:
 
 def _agreeing(model: PreTrainedModel, wanted: Wanted) -> OpenVinoEngine:
     threads = torch.get_num_threads()
-    file = converted(model, wanted.folder, wanted.beat)
+    file = converted(model, wanted.folder, wanted.beat, wanted.weights)
     said = [settings_of(wanted.precision, threads), device_name()]
     mark = file.with_name(f"agrees-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]}")
     if not mark.exists():
-        check_agreement(model, file, wanted.precision, threads, wanted.beat)
+        farthest = FARTHEST_IN_8_BITS if wanted.weights == "int8" else FARTHEST[wanted.precision]
+        check_agreement(model, file, wanted.precision, threads, wanted.beat, farthest)
         mark.touch()
-    return OpenVinoEngine(Runner(file, wanted.precision, threads))
+    return OpenVinoEngine(Runner(file, wanted.precision, threads), wanted.weights)
 
 
-def converted(model: PreTrainedModel, folder: Path, beat: Callable[[], None]) -> Path:
+def converted(model: PreTrainedModel, folder: Path, beat: Callable[[], None], weights: Weights = "whole") -> Path:
     """Return the model as OpenVINO reads it, from the folder where it was converted before; made whole or not at all.
 
     Raises:
         NotConvertible
     """
-    place = folder / f"{digest_of(model)}.openvino"
+    place = folder / f"{digest_of(model, weights)}.openvino"
     file = place / "model.xml"
     beat()
     if file.exists() and file.with_suffix(".bin").exists():
@@ -106,7 +114,7 @@ def converted(model: PreTrainedModel, folder: Path, beat: Callable[[], None]) ->
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        convert(model, unfinished / file.name)
+        convert(model, unfinished / file.name, weights)
         shutil.rmtree(place, ignore_errors=True)  # what a limit on the cache left of it
         unfinished.rename(place)
     finally:
@@ -115,10 +123,11 @@ def converted(model: PreTrainedModel, folder: Path, beat: Callable[[], None]) ->
     return file
 
 
-def digest_of(model: PreTrainedModel) -> str:
+def digest_of(model: PreTrainedModel, weights: Weights) -> str:
     """Return a digest of the weights and of all else that a conversion depends on."""
-    versions = [version(name) for name in ("openvino", "torch", "transformers")]
-    digest = hashlib.sha256(json.dumps([FORMAT, versions, model.config.to_json_string()]).encode())
+    packages = ("openvino", "torch", "transformers", *(["nncf"] if weights == "int8" else []))
+    versions = [version(name) for name in packages]
+    digest = hashlib.sha256(json.dumps([FORMAT, weights, versions, model.config.to_json_string()]).encode())
     for name, weight in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(json.dumps([name, str(weight.dtype), list(weight.shape)]).encode())
         digest.update(weight.detach().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -126,7 +135,12 @@ def digest_of(model: PreTrainedModel) -> str:
 
 
 def check_agreement(
-    model: PreTrainedModel, file: Path, precision: Precision, threads: int, beat: Callable[[], None]
+    model: PreTrainedModel,
+    file: Path,
+    precision: Precision,
+    threads: int,
+    beat: Callable[[], None],
+    farthest: float,
 ) -> None:
     """Let both read the same texts, padded and then token by token.
 
@@ -140,7 +154,7 @@ def check_agreement(
         raise NotConvertible(f"a first try of it {why}") from why
     wanted_NBV = _expected(model, ids_BT, mask_BT)
     distance = float(np.sqrt(np.square(found_NBV - wanted_NBV).mean()) / wanted_NBV.std())
-    if not distance <= FARTHEST[precision]:
+    if not distance <= farthest:
         raise NotConvertible(f"its logits are {distance:.1e} deviations from what transformers computes")
 
 

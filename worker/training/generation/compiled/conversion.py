@@ -3,8 +3,12 @@
 Shapes: B sequences, T new positions, K all positions so far, V vocabulary.
 """
 
+import importlib
 import inspect
+import logging
 import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from worker.training.generation.compiled.runtime import openvino
+from worker.training.generation.compiled.runtime import Weights, openvino
 from worker.training.generation.engine import writing
 
 FORMAT = 1
@@ -62,8 +66,8 @@ def _states(cache: Cache) -> list[Tensor]:
     return [state for layer in layers for state in (layer.keys, layer.values)]
 
 
-def convert(model: PreTrainedModel, file: Path) -> None:
-    """Write the model for OpenVINO: `file` (.xml) and the weights as they are beside it (.bin).
+def convert(model: PreTrainedModel, file: Path, weights: Weights = "whole") -> None:
+    """Write the model for OpenVINO: `file` (.xml) and the weights beside it (.bin), as they are or in 8 bits.
 
     Raises:
         NotConvertible: the model is not of a kind that this is known to be right for, or the conversion fails.
@@ -73,6 +77,8 @@ def convert(model: PreTrainedModel, file: Path) -> None:
         with torch.inference_mode(mode=False), torch.no_grad(), writing(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a trace warns of every shape that it takes for a number
             converted = _converted(model)
+            if weights == "int8":
+                converted = _in_8_bits(converted)
         openvino().save_model(converted, file, compress_to_fp16=False)
     except NotConvertible:
         raise
@@ -110,6 +116,16 @@ def _converted(model: PreTrainedModel) -> Any:
     made.outputs[0].get_tensor().set_names({"logits"})
     made.validate_nodes_and_infer_types()
     return _with_own_cache(made, len(past), lib, op)
+
+
+def _in_8_bits(made: Any) -> Any:
+    """Return the model with the weights of its products as whole numbers of 8 bits, with a scale and a zero for each
+    output; what they are multiplied with stays as exact as it was."""
+    openvino()  # first: it keeps telemetry out
+    nncf = importlib.import_module("nncf")
+    nncf.set_log_level(logging.ERROR)
+    with redirect_stdout(StringIO()):  # its bars and tables
+        return nncf.compress_weights(made, mode=nncf.CompressWeightsMode.INT8_ASYM)
 
 
 def _first_states(model: PreTrainedModel) -> list[Tensor]:

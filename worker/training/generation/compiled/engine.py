@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from worker.training.generation.compiled.runtime import Runner, version_installed
+from worker.training.generation.compiled.runtime import Runner, Weights, version_installed
 
 
 class OpenVinoEngine:
     """Writes with a model that `conversion.convert` made."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, weights: Weights = "whole") -> None:
         self.runner = runner
-        self.name = f"openvino {version_installed()}"
+        self.name = f"openvino {version_installed()}" + (" int8" if weights == "int8" else "")
 
     @torch.inference_mode()
     def generate(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["fp32", "bf16"]
+Weights = Literal["whole", "int8"]
 
 READ_AT_ONCE = 512
 """Positions of a prompt that are read together: the mask of a longer piece would take memory by their square."""
@@ -23,10 +24,10 @@ HIDDEN = np.float32(-1e30)
 """Added to what is not attended to. The smallest float would become -inf in bf16, and a row of nothing else NaN."""
 
 
-def version_installed() -> str | None:
-    """Return which OpenVINO is installed, or None."""
+def version_installed(package: str = "openvino") -> str | None:
+    """Return which OpenVINO, or which package beside it, is installed, or None."""
     try:
-        return version("openvino")
+        return version(package)
     except PackageNotFoundError:
         return None
 

@@ -15,6 +15,9 @@ from worker.training.generation.compiled import choosing
 from worker.training.generation.compiled.choosing import WORTH_TOKENS, Wanted, converted, openvino_for
 from worker.training.generation.compiled.runtime import openvino, version_installed
 
+needs_int8 = pytest.mark.skipif(
+    None in (version_installed(), version_installed("nncf")), reason="the extra openvino is not installed"
+)
 needs_openvino = pytest.mark.skipif(version_installed() is None, reason="the extra openvino is not installed")
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -43,7 +46,7 @@ def test_by_default_few_tokens_are_not_worth_a_conversion(
 @pytest.mark.parametrize(
     ("name", "found", "why"),
     [
-        ("version_installed", lambda: None, "not installed"),
+        ("version_installed", lambda _="": None, "not installed"),
         ("device", lambda: torch.device("cuda"), "computes on cuda"),
     ],
 )
@@ -55,11 +58,12 @@ def test_without_openvino_transformers_writes_unless_it_was_named(
     found: Callable[[], object],
     why: str,
 ) -> None:
-    monkeypatch.setattr(choosing, "version_installed", lambda: "1")
+    monkeypatch.setattr(choosing, "version_installed", lambda _="": "1")
     monkeypatch.setattr(choosing, name, found)
     assert openvino_for(model, wanted()) is None
-    with pytest.raises(EngineUnavailable, match=why):
-        openvino_for(model, wanted("openvino"))
+    for engine in ("openvino", "openvino_int8"):
+        with pytest.raises(EngineUnavailable, match=f"engine {engine}: .*{why}"):
+            openvino_for(model, wanted(engine))
 
 
 @needs_openvino
@@ -77,6 +81,27 @@ def test_a_conversion_is_kept_and_found_by_its_weights(
     with pytest.raises(TypeError):
         openvino_for(llama(300, seed=4), wanted())
     assert list(tmp_path.iterdir()) == [kept], "nothing unfinished is left"
+
+
+@needs_int8
+def test_weights_in_8_bits_are_written_with_when_asked_for_alone(wanted: Callable[..., Wanted], tmp_path: Path) -> None:
+    whole = openvino_for(llama(300), wanted())
+    assert whole is not None
+    assert whole.name == f"openvino {version_installed()}"
+    short = openvino_for(llama(300), wanted("openvino_int8", tokens=1))
+    assert short is not None
+    assert short.name == f"openvino {version_installed()} int8"
+    small, large = sorted(file.stat().st_size for file in tmp_path.rglob("model.bin"))
+    assert small < large / 3
+
+
+@needs_openvino
+def test_8_bits_without_what_makes_them_are_refused(
+    wanted: Callable[..., Wanted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "version_installed", lambda package="openvino": None if package == "nncf" else "1")
+    with pytest.raises(EngineUnavailable, match="engine openvino_int8: nncf"):
+        openvino_for(llama(300), wanted("openvino_int8"))
 
 
 @needs_openvino
@@ -117,7 +142,7 @@ def test_a_conversion_that_says_something_else_does_not_write(
     wanted: Callable[..., Wanted], told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert = choosing.convert
-    monkeypatch.setattr(choosing, "convert", lambda model, file: convert(llama(300, seed=9), file))
+    monkeypatch.setattr(choosing, "convert", lambda model, file, weights: convert(llama(300, seed=9), file, weights))
     assert openvino_for(llama(300), wanted()) is None
     assert "deviations from what transformers computes" in told[0]
 

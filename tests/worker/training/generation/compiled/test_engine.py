@@ -124,6 +124,18 @@ def test_long_prompts_are_read_in_pieces(plain_tokenizer: PreTrainedTokenizerFas
     torch.testing.assert_close(found_BV, torch.stack(alone), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.skipif(version_installed("nncf") is None, reason="the extra openvino is not installed")
+def test_8_bits_say_almost_the_same(model: LlamaForCausalLM, tmp_path: Path) -> None:
+    ids_BT = torch.randint(5, 60, (4, 12))
+    runner = Runner(converted(model, tmp_path, silent, "int8"), "fp32", 1)
+    runner.begin()
+    found_BV = torch.from_numpy(runner.step(ids_BT.numpy(), np.ones((4, 12), dtype=np.bool_)))
+    with torch.no_grad():
+        wanted_BV = model(input_ids=ids_BT).logits[:, -1]
+    distance = float((found_BV - wanted_BV).square().mean().sqrt() / wanted_BV.std())
+    assert 1e-4 < distance < 0.1
+
+
 def likelihoods(model: LlamaForCausalLM, prompts: list[list[int]], written: list[Completion]) -> np.ndarray:
     """The log-likelihood per text of what was written, under the model in float32."""
     found = []
