@@ -15,6 +15,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,11 @@ TEACHER_LAYERS, WIDTH, FEED_FORWARD = 6, 384, 1536
 HELD_OUT = 400
 TRAINING: dict[str, Any] = {"epochs": 3, "batch_size": 32, "learning_rate": 2e-4, "max_length": MOST, "seed": 42}
 T, ALPHA, WARMUP = 4.0, 0.5, 0.06
-PEER = "TextBrewer, padded to the longest"
+PEERS = {
+    "textbrewer": ("TextBrewer, padded to the longest", "textbrewer_script"),
+    "modelopt": ("ModelOpt, padded to the longest", "modelopt_script"),
+}
+"""By the package that a peer is: what it is called here, and the script that does the work with it."""
 
 
 def texts(snippets: Sequence[dict[str, Any]], tokenizer: Any, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -152,7 +157,7 @@ def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[
 
 
 def measured(folder: Path, assets: Any, examples: int, repeats: int) -> tuple[Runs, Json]:
-    """Race the tutorial, the peer where it is installed, and a job."""
+    """Race the tutorial, the peers that are installed, and a job."""
     with embedded_service(folder / "service") as url, Client(url) as client:
         work, dataset = prepared(client, assets, folder, examples)
         spec = spec_of(dataset)
@@ -163,8 +168,9 @@ def measured(folder: Path, assets: Any, examples: int, repeats: int) -> tuple[Ru
             OURS: lambda repeat: as_job(client, spec, repeat),
             BY_TOKENS: lambda repeat: as_job(client, by_tokens, repeat),
         }
-        if find_spec("textbrewer") is not None:
-            ways[PEER] = lambda repeat: as_script("textbrewer_script", work, repeat, padding="longest")
+        for package, (name, script) in PEERS.items():
+            if find_spec(package) is not None:
+                ways[name] = partial(as_script, script, work, padding="longest")
         return raced(ways, repeats), work
 
 
