@@ -62,9 +62,9 @@ class Tree:
         parts, environment = self._plan()
         try:
             for part in parts:
-                self._start(part, environment)
-                if part.name == "broker":
+                if part.name == "service":
                     self._migrate(environment)
+                self._start(part, environment)
             if not self._wait_until_ready(parts):
                 return 0 if self.should_stop.is_made() else 1
             self._say_ready()

@@ -38,10 +38,10 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path) -> Iterator[Up]:
+def up(folder: Path, **settings: str) -> Iterator[Up]:
     ready = folder / "ready.json"
     # Short waits, so that a test that stops a worker is over soon.
-    environment = {**os.environ, "DISTILL_SHUTDOWN_GRACE_SECONDS": "5", "DISTILL_HUB": "false"}
+    environment = {**os.environ, "DISTILL_SHUTDOWN_GRACE_SECONDS": "5", "DISTILL_HUB": "false", **settings}
     popen = subprocess.Popen(
         [*COMMAND, "--port", "0", "--data", str(folder / "data"), "--ready-file", str(ready)],
         env=environment,
@@ -88,6 +88,12 @@ def test_it_answers_once_it_is_ready_and_leaves_no_process_behind(tmp_path: Path
         assert gone(everyone)
         assert not (tmp_path / "ready.json").exists()
         assert "Ctrl-C stops all of it" in tree.popen.communicate()[0]
+
+
+def test_with_a_broker_of_ones_own_the_database_is_brought_up_to_date_too(tmp_path: Path, valkey: str) -> None:
+    with up(tmp_path, DISTILL_BROKER_URL=valkey) as tree:
+        assert tree.is_ready()
+        assert not any("valkey" in " ".join(found.cmdline()) for found in tree.root.children(recursive=True))
 
 
 def test_a_second_on_the_same_folder_is_refused_and_a_dead_part_comes_back(tmp_path: Path) -> None:
