@@ -68,6 +68,14 @@ class ArtifactNotFound(NotFound):
         return f"job '{self.args[0]}' has no artifact '{self.args[1]}'"
 
 
+class ModelFileNotFound(NotFound):
+    code, title = "model_file_not_found", "Model file not found"
+    hint = "GET /v1/models/{name} lists its files."
+
+    def __str__(self) -> str:
+        return f"model '{self.args[0]}' has no file '{self.args[1]}'"
+
+
 class CheckpointNotFound(NotFound):
     code, title = "checkpoint_not_found", "Checkpoint not found"
     hint = "GET /v1/jobs/{id}/checkpoints lists them."

@@ -1,6 +1,8 @@
 """Downloads that go on where they were cut, and that are either whole and right or not there."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import httpx
@@ -85,6 +87,37 @@ class Download:
                 done += len(piece)
                 if self.on_progress is not None:
                     self.on_progress(done, total)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that the server lists, and where it goes below the folder that it is fetched into."""
+
+    href: str
+    path: str
+    bytes: int
+    sha256: str
+
+
+def fetch_all(
+    transport: Transport, wanted: Sequence[RemoteFile], folder: Path, on_progress: OnProgress | None = None
+) -> list[Path]:
+    """Fetch files into a folder; progress is that of all together. Raises what Download.run does, and UnsafePath."""
+    total_bytes, done_bytes, files = sum(file.bytes for file in wanted), 0, []
+    for file in wanted:
+        counted = _shifted(on_progress, done_bytes, total_bytes)
+        files.append(Download(transport, file.href, below(folder, file.path), file.sha256, counted).run())
+        done_bytes += file.bytes
+        if on_progress is not None:
+            on_progress(done_bytes, total_bytes)
+    return files
+
+
+def _shifted(on_progress: OnProgress | None, before_bytes: int, total_bytes: int) -> OnProgress | None:
+    """One file's progress as that of all files."""
+    if on_progress is None:
+        return None
+    return lambda done_bytes, _: on_progress(before_bytes + done_bytes, total_bytes)
 
 
 def sha256_of(path: Path) -> str:

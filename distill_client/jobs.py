@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from distill_client.answers import Comparison
-from distill_client.download import Download, below
+from distill_client.download import Download, RemoteFile, fetch_all
 from distill_client.errors import ClientError
 from distill_client.pages import walk
 from distill_client.shapes import Artifact, Checkpoint, Event, Job, Json, Resolved
@@ -148,8 +148,7 @@ class Jobs:
         self, job_id: str, artifact: Artifact, target: Path, on_progress: OnProgress | None = None
     ) -> Path:
         """Fetch one file to `target`. Continues an earlier cut. Raises ChecksumMismatch."""
-        href = artifact.href or f"/v1/jobs/{job_id}/artifacts/{artifact.path}"
-        return Download(self.transport, href, target, artifact.sha256, on_progress).run()
+        return Download(self.transport, _href(job_id, artifact), target, artifact.sha256, on_progress).run()
 
     def download_folder(
         self, job_id: str, folder: Path, below_path: str = "", on_progress: OnProgress | None = None
@@ -173,22 +172,12 @@ class Jobs:
     def _download(
         self, job_id: str, wanted: Sequence[Artifact], folder: Path, prefix: str, on_progress: OnProgress | None
     ) -> Sequence[Path]:
-        total_bytes, done_bytes, files = sum(artifact.bytes for artifact in wanted), 0, []
-        for artifact in wanted:
-            counted = _shifted(on_progress, done_bytes, total_bytes)
-            target = below(folder, artifact.path.removeprefix(prefix))
-            files.append(self.download_artifact(job_id, artifact, target, counted))
-            done_bytes += artifact.bytes
-            if on_progress is not None:
-                on_progress(done_bytes, total_bytes)
-        return files
+        files = [RemoteFile(_href(job_id, one), one.path.removeprefix(prefix), one.bytes, one.sha256) for one in wanted]
+        return fetch_all(self.transport, files, folder, on_progress)
 
 
-def _shifted(on_progress: OnProgress | None, before_bytes: int, total_bytes: int) -> OnProgress | None:
-    """One file's progress as that of all files."""
-    if on_progress is None:
-        return None
-    return lambda done_bytes, _: on_progress(before_bytes + done_bytes, total_bytes)
+def _href(job_id: str, artifact: Artifact) -> str:
+    return artifact.href or f"/v1/jobs/{job_id}/artifacts/{artifact.path}"
 
 
 def _range(names: Sequence[str] | None, from_step: int | None, to_step: int | None, points: int | None) -> Json:

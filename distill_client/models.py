@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from distill_client.answers import Classification
 from distill_client.chat import ANSWER_SECONDS
+from distill_client.download import RemoteFile, fetch_all
 from distill_client.pages import walk
 from distill_client.shapes import Model
 from distill_client.transport import Transport, json_of
@@ -30,6 +32,18 @@ class Models:
 
     def get(self, name: str) -> Model:
         return Model.model_validate(json_of(self.transport.get(f"/v1/models/{name}")))
+
+    def download(self, name: str, folder: Path, on_progress: OnProgress | None = None) -> Sequence[Path]:
+        """Fetch a model into a folder that transformers loads as it is. Continues an earlier cut.
+
+        Raises ApiError, ServerUnreachable, ChecksumMismatch, UnsafePath.
+        """
+        model = self.get(name)
+        files = [
+            RemoteFile(f"/v1/models/{model.model_id}/files/{quote(one.path)}", one.path, one.bytes, one.sha256)
+            for one in model.files
+        ]
+        return fetch_all(self.transport, files, folder, on_progress)
 
     def classify(self, name: str, texts: Sequence[str | Mapping[str, str]]) -> Sequence[Classification]:
         """What a classifier says of each text (or {text, text_pair}). Raises ApiError."""

@@ -323,6 +323,12 @@ class Reading(Shape):
     is_cut: bool
 
 
+class ModelFile(Shape):
+    path: str
+    bytes: int
+    sha256: str
+
+
 class Model(Shape):
     """`id` is the name, as in OpenAI's list; `model_id` is opaque and never used twice."""
 
@@ -335,6 +341,7 @@ class Model(Shape):
     parameters: int | None = None
     bytes: int | None = None
     job: str | None = None
+    files: list[ModelFile] = []
 
 
 class ApiKey(Shape):

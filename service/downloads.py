@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
@@ -12,11 +13,30 @@ from zipstream import ZipStream  # type: ignore[import-untyped] # it ships no ty
 from core.blobs import Blobs, Stored
 from core.errors import BlobDamaged
 from service.errors import RangeNotSatisfiable, answer_to
+from service.openapi import binary, problems
 
 ONE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 # A stored page or picture is shown without scripts, as if it came from nowhere.
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 SHOWN_IN_PLACE = frozenset({"text/html", "application/json", "text/plain", "text/markdown"})
+
+
+FILE: dict[int | str, dict[str, Any]] = {
+    200: binary("*/*", "The file."),
+    206: binary("*/*", "The range that was asked for."),
+    304: {"description": "The file is as If-None-Match says."},
+    **problems(404, 416),
+}
+ZIP: dict[int | str, dict[str, Any]] = {200: binary("application/zip", "One zip."), **problems(404)}
+"""How the API's description tells of the two answers of this module."""
+
+
+class AnyResponse(Response):
+    media_type = "*/*"
+
+
+class ZipResponse(Response):
+    media_type = "application/zip"
 
 
 @dataclass(frozen=True)

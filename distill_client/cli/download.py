@@ -1,5 +1,6 @@
 """`distill download`: the student, everything, or a checkpoint; continued where it was cut."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,9 +25,7 @@ def download(
     as_json: JsonFlag = False,
 ) -> None:
     """Download the student into a folder that transformers loads as it is. Every file's SHA-256 is checked."""
-    folder = to or below(Path(), job_id)
-    if folder.exists() and not folder.is_dir():
-        raise CommandFailed(f"{folder} is a file", "choose a folder with --to")
+    folder = folder_for(to, job_id)
     with connect(ctx) as client, byte_bar(job_id, quiet=as_json) as on_progress:
         if checkpoint is not None:
             chosen = _newest(client, job_id) if checkpoint == "latest" else checkpoint
@@ -37,7 +36,15 @@ def download(
             files = list(client.jobs.download_student(job_id, folder, on_progress))
     if not files:
         raise CommandFailed(f"{job_id} has nothing to download yet", f"watch it: distill watch {job_id}")
-    _tell(files, folder, as_json)
+    tell(files, folder, as_json)
+
+
+def folder_for(to: Path | None, name: str) -> Path:
+    """Return where a download goes: the folder that was chosen, or one of this name here."""
+    folder = to or below(Path(), name)
+    if folder.exists() and not folder.is_dir():
+        raise CommandFailed(f"{folder} is a file", "choose a folder with --to")
+    return folder
 
 
 def _newest(client: Client, job_id: str) -> str:
@@ -47,7 +54,8 @@ def _newest(client: Client, job_id: str) -> str:
     return newest.id
 
 
-def _tell(files: list[Path], folder: Path, as_json: bool) -> None:
+def tell(files: Sequence[Path], folder: Path, as_json: bool) -> None:
+    """Say what was downloaded."""
     if as_json:
         for file in files:
             write_json({"path": str(file), "bytes": file.stat().st_size})

@@ -8,11 +8,12 @@ from rich.table import Table
 
 from distill_client.cli import formats
 from distill_client.cli.app import JsonFlag, app, connect
+from distill_client.cli.download import folder_for, tell
 from distill_client.cli.output import say, styled, table, write, write_json, write_table
 from distill_client.cli.watch import byte_bar
 from distill_client.shapes import Model
 
-models = typer.Typer(no_args_is_help=True, help="Models: upload, list, show, delete.")
+models = typer.Typer(no_args_is_help=True, help="Models: upload, list, show, download, delete.")
 app.add_typer(models, name="models")
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name or id.")]
 
@@ -58,6 +59,20 @@ def show(ctx: typer.Context, name: ModelName, as_json: JsonFlag = False) -> None
     with connect(ctx) as client:
         model = client.models.get(name)
     write_json(model) if as_json else write_table(_facts_of(model))
+
+
+@models.command()
+def download(
+    ctx: typer.Context,
+    name: ModelName,
+    to: Annotated[Path | None, typer.Option(help="The folder; without it one with the model's name.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Download a model into a folder that transformers loads as it is. Every file's SHA-256 is checked."""
+    folder = folder_for(to, name)
+    with connect(ctx) as client, byte_bar(name, quiet=as_json) as on_progress:
+        files = client.models.download(name, folder, on_progress)
+    tell(files, folder, as_json)
 
 
 @models.command()

@@ -1,7 +1,5 @@
 """What a job left to download: artifacts, checkpoints, the student as one zip."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -10,30 +8,14 @@ from core.blobs import Stored
 from core.errors import ModelNotFound
 from core.models import Models
 from service.deps import BlobsDep, CallerDep, JobsRead, ReadDep
-from service.downloads import file_answer, zip_answer
+from service.downloads import FILE, ZIP, AnyResponse, ZipResponse, file_answer, zip_answer
 from service.errors import UnknownCursor
 from service.jobs.schemas import ArtifactOut, CheckpointOut, artifact_out, checkpoint_out
-from service.openapi import binary, problems
+from service.openapi import problems
 from service.pages import AscendingDep, CursorDep, PageOut, page_out, require_known
 from service.strict import StrictRoute
 
 router = APIRouter(prefix="/v1/jobs", tags=["artifacts"], route_class=StrictRoute, responses=problems(404))
-
-FILE: dict[int | str, dict[str, Any]] = {
-    200: binary("*/*", "The file."),
-    206: binary("*/*", "The range that was asked for."),
-    304: {"description": "The file is as If-None-Match says."},
-    **problems(404, 416),
-}
-ZIP: dict[int | str, dict[str, Any]] = {200: binary("application/zip", "One zip.")}
-
-
-class AnyResponse(Response):
-    media_type = "*/*"
-
-
-class ZipResponse(Response):
-    media_type = "application/zip"
 
 
 @router.get("/{job_id}/artifacts", response_model=PageOut[ArtifactOut])

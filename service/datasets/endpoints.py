@@ -14,7 +14,6 @@ from core.ids import make_id
 from core.models import Models
 from core.serving import ReadingAsk
 from core.tables import Dataset
-from service.artifacts.endpoints import FILE, AnyResponse
 from service.blob_file import BlobFile
 from service.datasets.pictures import shown_image
 from service.datasets.preview import Preview, Read, read_by
@@ -28,7 +27,7 @@ from service.deps import (
     ServiceDep,
     WriteDep,
 )
-from service.downloads import file_answer
+from service.downloads import FILE, AnyResponse, file_answer
 from service.idempotency import OnceDep
 from service.openapi import problems
 from service.pages import CursorDep, PageOut, page_out, require_known

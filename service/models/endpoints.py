@@ -1,21 +1,22 @@
-"""`/v1/models`: upload, look, delete."""
+"""`/v1/models`: upload, look, download, delete."""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, status
+from fastapi import APIRouter, Form, Request, status
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
 
-from core.blobs import Blobs
-from core.errors import ModelNameTaken
+from core.blobs import Blobs, Stored
+from core.errors import ModelFileNotFound, ModelNameTaken
 from core.ids import make_id
 from core.models import Models
 from core.tables import Artifact, Model
 from service.deps import UPLOAD_TURN, BlobsDep, CallerDep, ModelsRead, ModelsWritten, ServiceDep, WriteDep
+from service.downloads import FILE, ZIP, AnyResponse, ZipResponse, file_answer, zip_answer
 from service.idempotency import OnceDep
 from service.models.archive import unpack
 from service.models.folder import check_member, examine
@@ -81,6 +82,24 @@ def get_model(name: str, models: ModelsRead) -> ModelOut:
     return model_out(models.get(name))
 
 
+@router.get("/{name}/model.zip", response_class=ZipResponse, responses=ZIP)
+@router.head("/{name}/model.zip", response_class=ZipResponse, responses=ZIP, operation_id="head_model_zip")
+def get_model_zip(name: str, request: Request, models: ModelsRead, blobs: BlobsDep) -> Response:
+    """The whole model in one zip."""
+    model = models.get(name)
+    return zip_answer(request, blobs, [(file["path"], _kept(file)) for file in model.files], f"{model.name}.zip")
+
+
+@router.get("/{name}/files/{path:path}", response_class=AnyResponse, responses=FILE)
+@router.head("/{name}/files/{path:path}", response_class=AnyResponse, responses=FILE, operation_id="head_model_file")
+def get_model_file(name: str, path: str, request: Request, models: ModelsRead, blobs: BlobsDep) -> Response:
+    """One of the model's `files`. Its ETag is its SHA-256; ranges resume a download."""
+    found = next((file for file in models.get(name).files if file["path"] == path), None)
+    if found is None:
+        raise ModelFileNotFound(name, path)
+    return file_answer(request, blobs, _kept(found), "application/octet-stream", path.rsplit("/", 1)[-1])
+
+
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
 def delete_model(name: str, models: ModelsWritten, session: WriteDep, blobs: BlobsDep) -> None:
     """Forget a model that no active job reads; a distilled one goes from its job's artifacts too."""
@@ -90,6 +109,10 @@ def delete_model(name: str, models: ModelsWritten, session: WriteDep, blobs: Blo
         session.execute(delete(Artifact).where(Artifact.job_id == model.job_id, below))
     session.commit()
     blobs.delete_below(f"models/{model.id}")
+
+
+def _kept(file: dict[str, Any]) -> Stored:
+    return Stored(file["blob_key"], file["bytes"], file["sha256"])
 
 
 def _digest(form: ModelUpload) -> str:

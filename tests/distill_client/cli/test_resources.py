@@ -87,6 +87,9 @@ def test_a_models_life(run: Run, encoder: str) -> None:
     assert "BertForSequenceClassification" in run("models", "show", "tiny").out
     (model,) = [one for one in run("models", "list", "--json").lines if one["id"] == "tiny"]
     assert model["parameters"] == 30 * 8 + 8 * 8 + 2 * 8
+    there = Path(encoder).with_name("there")
+    assert f"in {there}" in run("models", "download", "tiny", "--to", str(there)).out
+    assert {file.name: file.read_bytes() for file in there.iterdir()}.items() >= model_files().items()
     again = run("models", "upload", encoder, "--name", "tiny")
     assert again.code == 1
     assert "there is already a model 'tiny'" in again.err

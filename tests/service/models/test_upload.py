@@ -1,6 +1,7 @@
 """Uploaded models: taken when they are plain transformers folders, refused by name before anything is loaded."""
 
 import gzip
+import hashlib
 import io
 import json
 import stat
@@ -58,6 +59,22 @@ def test_every_kind_of_archive_gives_the_model(http: httpx.Client, filename: str
     assert {file["path"] for file in made["files"]} >= set(PLAIN)
     assert http.get(f"/v1/models/{name}").json() == made == http.get(f"/v1/models/{made['model_id']}").json()
     assert made in http.get("/v1/models?limit=100").json()["data"]
+
+
+def test_what_was_uploaded_can_be_downloaded(http: httpx.Client) -> None:
+    name = upload_model(http)
+    made = http.get(f"/v1/models/{name}").json()
+    for file in made["files"]:
+        answer = http.get(f"/v1/models/{name}/files/{file['path']}")
+        assert answer.headers["etag"] == f'"{file["sha256"]}"'
+        assert hashlib.sha256(answer.content).hexdigest() == file["sha256"]
+    rest = http.get(f"/v1/models/{name}/files/config.json", headers={"Range": "bytes=3-"})
+    assert rest.status_code == 206
+    assert http.head(f"/v1/models/{name}/files/config.json").status_code == 200
+    archive = zipfile.ZipFile(io.BytesIO(http.get(f"/v1/models/{name}/model.zip").content))
+    assert set(archive.namelist()) == {file["path"] for file in made["files"]}
+    gone = http.get(f"/v1/models/{name}/files/nothing.bin")
+    assert (gone.status_code, gone.json()["code"]) == (404, "model_file_not_found")
 
 
 def test_a_bare_encoder_has_neither_task_nor_labels(http: httpx.Client) -> None:
