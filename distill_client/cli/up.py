@@ -14,15 +14,28 @@ from distill_client.cli.failures import CommandFailed
 
 @app.command()
 def up(
-    host: Annotated[str, typer.Option(help="Address to bind. Another than loopback needs an API key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 takes a free one.")] = 8000,
-    data: Annotated[Path | None, typer.Option(help="Folder for database, files and queue.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to bind. Another than loopback needs an API key.", show_default="DISTILL_HOST or 127.0.0.1"
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to bind; 0 takes a free one.", show_default="DISTILL_PORT or 8000"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder for database, files and queue.", show_default="DISTILL_DATA or distill-data"),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="How many jobs run at once.")] = 1,
 ) -> None:
     """Start database, queue, service, workers and sweeper as one process tree. Ctrl-C stops all of it."""
     require_launcher()
-    command = [sys.executable, "-m", "launcher", "--host", host, "--port", str(port), "--workers", str(workers)]
-    command += ["--data", str(data)] if data is not None else []
+    command = [sys.executable, "-m", "launcher", "--workers", str(workers)]
+    # What is not said here the settings say: the launcher reads them.
+    for option, value in (("--host", host), ("--port", port), ("--data", data)):
+        command += [option, str(value)] if value is not None else []
     os.execv(sys.executable, command)  # noqa: S606 - a list of our own making, without a shell
 
 
