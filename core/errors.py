@@ -348,7 +348,10 @@ class DiskFull(JobFailed):
 
 class TimeLimitReached(JobFailed):
     code, title, blame = "time_limit", "Time limit reached", "user"
-    hint = "Raise resources.max_minutes; POST /v1/jobs/{id}/retry continues from the last checkpoint."
+    hint = (
+        "POST /v1/jobs/{id}/retry goes on from the last checkpoint with the same time again; "
+        "set resources.max_minutes higher in the next job."
+    )
 
     def __str__(self) -> str:
         return f"the job ran for its whole {self.args[0]:g} minutes"

@@ -69,7 +69,9 @@ class TrainingSpec(Frozen):
 
 class ResourcesSpec(Frozen):
     queue: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "default"
-    max_minutes: Annotated[Positive, Field(le=60 * 24 * 30)] = 240.0
+    max_minutes: Annotated[Positive, Field(le=60 * 24 * 30)] = Field(
+        240.0, description="The job fails as time_limit after so long, with its last checkpoint kept."
+    )
     processes: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(
         1, description="How many share each training, on one machine and a GPU each where it has them."
     )

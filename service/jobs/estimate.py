@@ -6,6 +6,7 @@ is any it is an assumption about two CPU cores. Expect the right order of magnit
 machines in load, and a hub's models are not known here.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,12 +64,18 @@ class Size:
 
 
 def estimate(session: Session, checked: Checked) -> Estimate:
+    """Guess, and warn where the guess is longer than the job may run."""
     spec = checked.spec
     teachers = [_size_of(spec, checked.dataset, model) for model in checked.teachers]
     teacher = next(iter(checked.teachers), None)
     student = _student_size(spec, checked.dataset, teacher, checked.student)
     work = _flops(spec, checked.dataset, teachers, student)
-    seconds = START_SECONDS + work / _measured_speed(session)
+    seconds, most_minutes = START_SECONDS + work / _measured_speed(session), spec.resources.max_minutes
+    if seconds > most_minutes * 60:
+        checked.warnings.append(
+            f"About {math.ceil(seconds / 60):,} minutes are estimated, and resources.max_minutes ends the job after "
+            f"{most_minutes:,g}."
+        )
     tokens = spec.training.batch_examples * student.reads
     # Activations of one step: about 16 values per token for each of the square root of the body's parameters.
     activations = int(16 * BYTES_PER_WEIGHT * tokens * student.body**0.5)
@@ -79,7 +86,7 @@ def estimate(session: Session, checked: Checked) -> Estimate:
     disk = BYTES_PER_WEIGHT * sum(size.total for size in teachers) + 3 * 3 * BYTES_PER_WEIGHT * student.total
     disk += _examples(spec, checked.dataset) * _pixels(spec, checked.dataset)
     return Estimate(
-        seconds=round(min(seconds, spec.resources.max_minutes * 60), 1),
+        seconds=round(min(seconds, most_minutes * 60), 1),
         peak_memory_bytes=PROCESS_BYTES + resident + activations,
         disk_bytes=disk,
         cost=cost_at_most(spec, _examples(spec, checked.dataset), _prompt_tokens(spec, checked.dataset)),

@@ -1,5 +1,6 @@
 """Estimates: more work takes more, and what finished jobs measured is believed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,19 @@ def test_longer_completions_take_more(http: httpx.Client) -> None:
     assert 3 * seconds[0] < seconds[1] < 6 * seconds[0]
 
 
-def test_an_estimate_never_exceeds_what_the_job_may_run(http: httpx.Client) -> None:
+def test_an_estimate_never_exceeds_what_the_job_may_run_and_says_what_it_would_take(http: httpx.Client) -> None:
     body = spec(http, resources={"max_minutes": 1}, training={"epochs": 10_000, "max_steps": 100_000_000})
-    assert estimate(http, body)["seconds"] <= 60
+    planned = http.post("/v1/jobs?dry_run=true", json=body).json()
+    assert planned["estimate"]["seconds"] == 60
+    [said] = planned["warnings"]
+    found = re.fullmatch(r"About ([\d,]+) minutes are estimated, and resources.max_minutes ends the job after 1.", said)
+    assert found
+    assert int(found[1].replace(",", "")) > 1
+    assert http.post("/v1/jobs", json=body).json()["warnings"] == [said]
+    sweep = {"base": body, "grid": {"alpha": [0.5, 0.9]}}
+    assert said in http.post("/v1/sweeps?dry_run=true", json=sweep).json()["notes"]
+    short = http.post("/v1/jobs?dry_run=true", json={**body, "training": {"max_steps": 1}}).json()
+    assert short["warnings"] == []
 
 
 def test_what_jobs_really_took_moves_the_next_estimate(tmp_path: Path) -> None:
