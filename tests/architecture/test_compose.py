@@ -1,11 +1,14 @@
 """docker-compose.yml and Dockerfile agree with the code and hold no secret: what can be read without an engine."""
 
 import re
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import yaml
+from obstore.exceptions import BaseError, UnknownConfigurationKeyError
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from core.settings import Settings
 from tests.architecture.tree import ROOT
@@ -15,6 +18,17 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 STAGES = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL))
 OURS = {name for name, service in SERVICES.items() if "build" in service}
+PARTS_OF_SETTING = {
+    "host": {"service"},
+    "port": {"service"},
+    "bootstrap_key": {"service"},
+    "serving_url": {"service"},
+    "serving_token": {"service", "serving"},
+    "queues": {"worker", "worker-gpu"},
+    **dict.fromkeys(("database_url", "broker_url", "secret_key"), OURS - {"serving"}),
+}
+"""What not every part is given; all else is for all of ours."""
+STORES = {"AWS": S3Store, "GOOGLE": GCSStore, "AZURE": AzureStore}
 
 
 def test_all_parts_of_the_service_are_there() -> None:
@@ -76,6 +90,35 @@ def test_every_setting_that_is_given_exists() -> None:
     }
     assert given <= known
     assert set(re.findall(r"DISTILL_[A-Z_]+(?==)", DOCKERFILE)) <= known
+
+
+@pytest.mark.parametrize("part", sorted(OURS))
+def test_every_setting_reaches_the_parts_that_read_it_and_no_other(part: str) -> None:
+    given = {name for name in SERVICES[part]["environment"] if name.startswith("DISTILL_")}
+    assert given == {
+        f"DISTILL_{name.upper()}" for name in Settings.model_fields if part in PARTS_OF_SETTING.get(name, OURS)
+    }
+
+
+def test_a_store_s_credentials_and_the_proxy_reach_all_of_ours_and_the_hub_s_token_the_workers_alone() -> None:
+    passed_on = {
+        part: {name for name, value in SERVICES[part]["environment"].items() if value is None} for part in OURS
+    }
+    foreign = {part: {name for name in names if not name.startswith("DISTILL_")} for part, names in passed_on.items()}
+    assert {"AWS_SESSION_TOKEN", "GOOGLE_SERVICE_ACCOUNT_KEY", "AZURE_STORAGE_ACCOUNT_KEY"} < foreign["serving"]
+    assert {"HTTPS_PROXY", "NO_PROXY"} < foreign["serving"]
+    for part, names in foreign.items():
+        assert names - foreign["serving"] == ({"HF_TOKEN"} if part.startswith("worker") else set()), part
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES["serving"]["environment"] if name.split("_")[0] in STORES])
+def test_a_store_knows_the_names_that_are_passed_to_it(name: str) -> None:
+    """It reads from the environment what it takes as configuration, in capitals."""
+    with suppress(BaseError):
+        try:
+            STORES[name.split("_")[0]]("bucket", config={name.lower(): "x"})
+        except UnknownConfigurationKeyError:
+            pytest.fail(f"{name} is none of its names")
 
 
 def test_volumes_are_declared_and_each_is_used() -> None:
