@@ -80,7 +80,7 @@ class EndpointSpec(Frozen):
     concurrency: Annotated[Count, Field(le=256)] = Field(8, description="Requests in flight at once, at most.")
     timeout_seconds: Annotated[Positive, Field(le=3600)] = Field(120.0, description="For one answer to be whole.")
     max_retries: Annotated[int, Field(strict=True, ge=0, le=20)] = Field(
-        5, description="After no answer, an unusable one, or status 408, 409, 429 or 5xx, with growing pauses."
+        5, description="After no answer, an unusable one, or status 408, 409, 425, 429 or 5xx, with growing pauses."
     )
     min_success_ratio: Fraction = Field(
         0.95, description="The job fails once more than the rest of its texts got no answer."

@@ -95,7 +95,8 @@ class LogitsMethod(_Mixing):
     top_k: Annotated[Count, Field(le=1024)] | None = Field(
         None,
         description="Language models: keep the teacher's k largest log-probabilities of each token on disk, and the "
-        "rest's mass as one more class, instead of reading the teacher at every step.",
+        "rest's mass as one more class, where they fit there. Without it the teacher's last hidden states are kept, "
+        "where texts are seen more than once and they fit.",
     )
 
     @model_validator(mode="after")

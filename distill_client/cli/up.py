@@ -45,5 +45,5 @@ def require_launcher() -> None:
     if missing:
         raise CommandFailed(
             f"this installation has only the client; it lacks {', '.join(missing)}",
-            'pip install "distillation-service[service,worker,embedded]"',
+            "in a checkout: pip install --constraint constraints.txt '.[client,service,worker,embedded]'",
         )

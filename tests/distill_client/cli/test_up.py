@@ -60,5 +60,6 @@ def test_an_embedded_service_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_a_client_alone_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill_client.cli.up.find_spec", lambda room: None if room == "worker" else object())
-    with pytest.raises(CommandFailed, match="lacks worker"):
+    with pytest.raises(CommandFailed, match="lacks worker") as refused:
         require_launcher()
+    assert "--constraint constraints.txt '.[" in (refused.value.hint or "")
