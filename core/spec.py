@@ -219,6 +219,10 @@ class JobSpec(Frozen):
         for place, why in self.misfits():
             raise PydanticCustomError("wrong_for_task", "{place}: {why}", {"place": ".".join(place), "why": why})
         if self.method.type == "on_policy":
+            if self.training.batch_size == "auto":
+                raise not_available(
+                    "batch_size auto for texts that the student will write", "Use a number.", "training.batch_size"
+                )
             self.method.check_fits(self.alpha, self.training.train_on_prompt, self.training.max_length)
         if self.method.type == "sequence":
             self.method.check_route([teacher.model for teacher in self.teacher_models])

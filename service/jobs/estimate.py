@@ -100,11 +100,11 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
     examples = _examples(spec, dataset)
     per_step = spec.training.step_examples
     steps = spec.training.max_steps or max(1.0, spec.training.epochs * examples / per_step)
-    trainings = 2 if spec.evaluation.baseline and spec.teacher else 1
-    total = trainings * 6.0 * student.multiplied(spec) * student.reads * steps * per_step
+    total = _trainings(spec, dataset) * 6.0 * student.multiplied(spec) * student.reads * steps * per_step
     labelled = _labelled(spec, dataset)
     for teacher, size in zip(spec.teacher_models, teachers, strict=True):
         looks = examples if spec.training.augment is None else steps * per_step
+        looks += steps * per_step if spec.method.type == "logits" and spec.method.hidden is not None else 0
         total += 2.0 * size.multiplied(spec) * size.reads * looks
         if teacher.finetune is not None:
             total += 6.0 * size.multiplied(spec) * size.reads * labelled * teacher.finetune.epochs
@@ -113,6 +113,18 @@ def _flops(spec: JobSpec, dataset: Dataset | None, teachers: Sequence[Size], stu
         total += steps * per_step * 2.0 * WRITTEN_TOKEN * student.multiplied(spec) * written
         total += steps * per_step * 2.0 * sum(size.multiplied(spec) * size.reads for size in teachers)
     return total
+
+
+def _trainings(spec: JobSpec, dataset: Dataset | None) -> int:
+    """Return how often the student is trained: a second time where a baseline has something to learn from."""
+    if spec.task == "text-generation":
+        return 2 if spec.evaluation.baseline and spec.alpha > 0 and _has_completions(spec, dataset) else 1
+    return 2 if spec.evaluation.baseline and spec.teacher else 1
+
+
+def _has_completions(spec: JobSpec, dataset: Dataset | None) -> bool:
+    names = (spec.dataset.columns.completion, str(spec.dataset.columns.messages), spec.dataset.columns.text)
+    return any(_column(dataset, name) is not None for name in names)
 
 
 def _texts_flops(

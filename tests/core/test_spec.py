@@ -129,6 +129,7 @@ def test_one_teacher_is_written_bare_and_two_as_a_list() -> None:
     [
         {"output": {"formats": ["gguf"]}},
         {"resources": {"processes": 2}, "task": "text-generation", "method": {"type": "on_policy"}},
+        {"training": {"batch_size": "auto"}, "task": "text-generation", "method": {"type": "on_policy"}},
         {"resources": {"processes": 2}, "task": "image-classification", "training": {"augment": {"jitter_pixels": 1}}},
         {"notify": [{"url": "x"}]},
     ],

@@ -17,6 +17,8 @@ class Checkpoint:
     step: int
     is_final: bool
     """True where the phase was over at this step."""
+    micro_batches: int
+    """Into how many each step was cut."""
 
 
 def sha256_of(path: Path) -> str:
@@ -28,11 +30,11 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def seal(folder: Path, step: int, *, is_final: bool, metrics: Mapping[str, float]) -> None:
+def seal(folder: Path, step: int, *, is_final: bool, metrics: Mapping[str, float], micro_batches: int = 1) -> None:
     """Write the seal of a finished checkpoint."""
     files = {str(path.relative_to(folder)): sha256_of(path) for path in files_below(folder) if path.name != SEAL}
-    text = json.dumps({"step": step, "is_final": is_final, "metrics": dict(metrics), "sha256": files}, indent=1)
-    (folder / SEAL).write_text(text, encoding="utf-8")
+    said = {"step": step, "is_final": is_final, "micro_batches": micro_batches, "metrics": dict(metrics)}
+    (folder / SEAL).write_text(json.dumps({**said, "sha256": files}, indent=1), encoding="utf-8")
 
 
 def opened(folder: Path) -> Checkpoint | None:
@@ -40,7 +42,8 @@ def opened(folder: Path) -> Checkpoint | None:
     try:
         seal_ = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         intact = all(sha256_of(folder / name) == digest for name, digest in seal_["sha256"].items())
-        return Checkpoint(folder, int(seal_["step"]), bool(seal_["is_final"])) if intact else None
+        parts = int(seal_.get("micro_batches", 1))
+        return Checkpoint(folder, int(seal_["step"]), bool(seal_["is_final"]), parts) if intact else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

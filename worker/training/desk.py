@@ -75,7 +75,7 @@ class Desk:
             if wanted.finetune is not None:
                 steps = steps_of(finetune_settings(self.spec, number), len(examples.labelled_train))
                 self.journey.plan(
-                    f"teacher-{number}", TRAIN_COST * weight_of(model) * steps * settings.batch_examples, steps
+                    f"teacher-{number}", TRAIN_COST * weight_of(model) * steps * settings.step_examples, steps
                 )
         for number, model in enumerate(teachers):
             self.journey.plan(f"reading-{number}", READ_COST * weight_of(model) * len(examples))

@@ -22,8 +22,8 @@ class LengthGroupedSteps(Sampler[list[Places]]):
         lengths: tokens of each example, [n].
         step_examples: examples of a step; the last of an epoch may have fewer.
         micro_batches: into how many each step is cut, where it has as many examples.
-        is_even: let steps, and micro-batches, have about equally many tokens instead: as many steps, with fewer
-            examples where they are long, and more where they are short.
+        is_even: let steps, and micro-batches, have about equally many tokens instead, padding included: as many steps,
+            with fewer examples where they are long, and more where they are short.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class LengthGroupedSteps(Sampler[list[Places]]):
         whole = [step for step in steps if self.is_even or len(step) == self.step_examples]
         rest = [step for step in steps if not self.is_even and len(step) < self.step_examples]
         whole = [whole[place] for place in draw.permutation(len(whole))]
-        longest = max(range(len(whole)), key=lambda place: int(self.lengths[whole[place][0]]), default=0)
-        for step in whole[longest : longest + 1] + whole[:longest] + whole[longest + 1 :] + rest:
+        largest = max(range(len(whole)), key=lambda place: self._positions(whole[place]), default=0)
+        for step in whole[largest : largest + 1] + whole[:largest] + whole[largest + 1 :] + rest:
             yield self._cut(step, self.micro_batches)
 
     def _equal(self, order: Places) -> list[Places]:
@@ -60,31 +60,51 @@ class LengthGroupedSteps(Sampler[list[Places]]):
         return steps
 
     def _even(self, order: Places) -> list[Places]:
-        """Cut into steps of about equally many tokens. All are sorted together, so that each epoch has as many steps
-        of the same sizes; which of the examples of one length a step has, is drawn."""
+        """Cut into steps of about equally many positions. All are sorted together, so that each epoch has as many
+        steps of the same sizes; which of the examples of one length a step has, is drawn."""
         return self._cut(self._falling(order), len(self))
 
     def _cut(self, places: Places, parts: int) -> list[Places]:
-        costs = self.lengths[places] if self.is_even else np.ones(len(places), dtype=np.int64)
-        return np.split(places, cuts(costs, parts))
+        parts = min(parts, len(places))
+        if self.is_even:
+            return np.split(places, even_cuts(self.lengths[places], parts))
+        return np.array_split(places, parts)
+
+    def _positions(self, step: Places) -> int:
+        """Return how many a step has, padded to its longest example."""
+        return len(step) * int(self.lengths[step[0]])
 
     def _falling(self, places: Places) -> Places:
         return places[np.argsort(-self.lengths[places], kind="stable")]
 
 
-def cuts(costs: Places, parts: int) -> Places:
-    """Return where to cut a row of examples into parts of about equal cost.
+def even_cuts(falling: Places, parts: int) -> list[int]:
+    """Return where to cut examples into so many parts that the largest is as small as can be, padding included.
 
     Args:
-        costs: of each example, [n], n >= 1, for instance its tokens.
-        parts: how many; n where they are more.
+        falling: tokens of each example, [n], none more than the one before. A part pads all to its first.
+        parts: 1..n.
 
     Returns:
         parts - 1 places, rising: no part is empty.
     """
-    parts = min(parts, len(costs))
-    middles = np.cumsum(costs) - costs / 2
-    ends = np.searchsorted(middles, np.sum(costs) * np.arange(1, parts) / parts)
-    before = np.arange(1, parts)
-    rising = np.maximum.accumulate(np.maximum(ends, before) - before) + before
-    return np.minimum(rising, len(costs) - before[::-1]).astype(np.int64)
+    least, most = int(falling[0]), int(falling[0]) * len(falling)
+    while least < most:  # the smallest size with which they are enough
+        size = (least + most) // 2
+        least, most = (least, size) if len(_filled(falling, size, parts)) <= parts else (size + 1, most)
+    starts = _filled(falling, least, parts)
+    while len(starts) < parts:
+        ends = [*starts[1:], len(falling)]
+        _, start, end = max((int(falling[a]) * (b - a), a, b) for a, b in zip(starts, ends, strict=True) if b - a > 1)
+        starts = sorted([*starts, (start + end) // 2])
+    return starts[1:]
+
+
+def _filled(falling: Places, size: int, parts: int) -> list[int]:
+    """Return where parts begin that each take as many as fit into `size` positions; gives up beyond `parts`."""
+    starts: list[int] = []
+    at = 0
+    while at < len(falling) and len(starts) <= parts:
+        starts.append(at)
+        at += max(1, size // int(falling[at]))
+    return starts

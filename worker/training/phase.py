@@ -80,12 +80,14 @@ def train(phase: Phase, observer: Observer, journey: Journey) -> Trained:
     """
     micro_batches = phase.settings.gradient_accumulation
     for halvings in range(MOST_HALVINGS + 1):
+        checkpoint = _checkpoint(phase, observer)
+        micro_batches = max(micro_batches, checkpoint.micro_batches if checkpoint is not None else 1)
         try:
-            return _attempt(phase, micro_batches, observer, journey)
+            return _attempt(phase, micro_batches, checkpoint, observer, journey)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if micro_batches >= phase.settings.step_examples or halvings == MOST_HALVINGS:
+            if micro_batches >= _step_examples(phase) or halvings == MOST_HALVINGS:
                 raise OutOfMemory(_numbers(phase, micro_batches, error)) from error
         observer.event(
             f"{phase.name}: {_micro_batch(phase, micro_batches)} does not fit into memory; going on with "
@@ -97,7 +99,9 @@ def train(phase: Phase, observer: Observer, journey: Journey) -> Trained:
     raise AssertionError("unreachable")
 
 
-def _attempt(phase: Phase, micro_batches: int, observer: Observer, journey: Journey) -> Trained:
+def _attempt(
+    phase: Phase, micro_batches: int, checkpoint: Checkpoint | None, observer: Observer, journey: Journey
+) -> Trained:
     watch = Watch(
         phase.name,
         observer,
@@ -126,9 +130,9 @@ def _attempt(phase: Phase, micro_batches: int, observer: Observer, journey: Jour
             phase.fill,
         )
         watch.trainer = trainer
-        checkpoint = _checkpoint(phase, observer)
         if checkpoint is None or _fits(trainer, checkpoint, phase, observer):
             break
+        checkpoint = _checkpoint(phase, observer)
     if checkpoint is not None:
         journey.found(phase.name, checkpoint.step / phase.steps)
     if checkpoint is not None and checkpoint.is_final:
@@ -209,7 +213,6 @@ def _arguments(phase: Phase) -> TrainingArguments:
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=device().type == "cuda",
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # one process trains on one device; replicas in threads are not wanted
     return arguments
@@ -225,7 +228,11 @@ def _free_memory() -> None:
 
 def _micro_batch(phase: Phase, micro_batches: int) -> str:
     about = "about " if phase.settings.batch_size == "auto" else ""
-    return f"a micro-batch of {about}{-(-phase.settings.step_examples // micro_batches)}"
+    return f"a micro-batch of {about}{-(-_step_examples(phase) // micro_batches)}"
+
+
+def _step_examples(phase: Phase) -> int:
+    return min(phase.settings.step_examples, len(phase.lessons))
 
 
 def _numbers(phase: Phase, micro_batches: int, error: BaseException) -> str:

@@ -34,8 +34,6 @@ It may raise Stopped: the steps before are kept. It draws no number from torch's
 
 EXTRA = "training_only.safetensors"
 BEST = "best.safetensors"
-DIVERGED_ABOVE = 1e4
-"""Nats per example: no loss of a model that still learns anything is near it."""
 
 
 class DistilTrainer(Trainer):
@@ -85,6 +83,10 @@ class DistilTrainer(Trainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
         """Return one optimizer step, as the one batch that it is to the library, and what its sums are divided by."""
+        if self._owes_evaluation():
+            self.evaluate()
+            if self.control.should_training_stop:
+                return [], {}
         parts = next(epoch_iterator)
         if self.ring is not None:
             step = self.ring.begin(parts, self.state.global_step)
@@ -102,6 +104,12 @@ class DistilTrainer(Trainer):
         self._add("steps", 1)
         self._add("labelled_steps", counts["labelled"] > 0)
         return [batches], counts
+
+    def _owes_evaluation(self) -> bool:
+        """Tell whether an earlier attempt was stopped in the evaluation that belongs to the present step."""
+        step = self.state.global_step
+        is_due = self.measure is not None and step > 0 and step % int(self.args.eval_steps or 1) == 0
+        return is_due and not any("validation/loss" in one and one["step"] == step for one in self.state.log_history)
 
     def _stop_before_step(self, reason: StopReason) -> None:
         """Keep what the steps before have learned, and the random state as it was after the last of them: between
@@ -158,10 +166,16 @@ class DistilTrainer(Trainer):
         """Measure the model on the validation part.
 
         No data loader is made and no random number drawn: how often this happens does not change what is learned.
+        Where a stop is asked for meanwhile, what was learned is kept, and the next attempt measures it first.
         """
         if self.measure is None:
             return {}
-        found = {f"validation/{name}": value for name, value in self.measure(self.pupil.model).items()}
+        try:
+            found = {f"validation/{name}": value for name, value in self.measure(self.pupil.model).items()}
+        except Stopped as stopped:
+            self.stopped = stopped.reason
+            self.control.should_save = self.control.should_training_stop = True
+            return {}
         self.log(dict(found))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found

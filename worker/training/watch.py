@@ -88,7 +88,8 @@ class Watch(TrainerCallback):
         waited = evaluations_without_gain(losses, self.early_stopping.min_delta)
         if waited == 0:
             self.trainer.keep_best()
-        if waited >= self.early_stopping.patience and not control.should_training_stop:
+        # Also where a stop was asked for at this very step: an attempt after it would train on, and further than this.
+        if waited >= self.early_stopping.patience and state.global_step < state.max_steps:
             self.is_early = control.should_training_stop = control.should_save = True
             self.observer.event(
                 f"{self.phase}: validation loss has not improved for {waited} evaluations; "
@@ -99,7 +100,9 @@ class Watch(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         metrics = latest_metrics(state.log_history)
-        seal(folder, state.global_step, is_final=self.is_early or state.global_step >= state.max_steps, metrics=metrics)
+        is_final = self.is_early or state.global_step >= state.max_steps
+        parts = self.trainer.steps.micro_batches
+        seal(folder, state.global_step, is_final=is_final, metrics=metrics, micro_batches=parts)
         self.observer.checkpoint(self.phase, state.global_step, folder, metrics)
 
 

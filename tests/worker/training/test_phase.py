@@ -176,6 +176,24 @@ def test_smaller_micro_batches_after_running_out_of_memory(lab: Lab, monkeypatch
         )
 
 
+def test_a_resumed_training_keeps_the_micro_batches_that_did_fit(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout draws for each micro-batch: with others it would be another student."""
+    plain = DistilTrainer.compute_loss
+
+    def cramped(self: DistilTrainer, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(inputs["labels"]) > 8:
+            raise MemoryError
+        return plain(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(DistilTrainer, "compute_loss", cramped)
+    job = {**JOB, **ALONE, "teacher": "teacher"}
+    whole = digest(lab.run(folder="whole", **job).student / "model.safetensors")
+    with pytest.raises(Stopped):
+        lab.run(Notebook(at_step("student", 6)), **job)
+    monkeypatch.setattr(DistilTrainer, "compute_loss", plain)
+    assert digest(lab.run(**job).student / "model.safetensors") == whole
+
+
 def test_memory_that_never_suffices_is_said_with_numbers(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any, **__: Any) -> Any:
         raise MemoryError("no memory at all")
@@ -212,7 +230,9 @@ def test_early_stopping_keeps_the_best_student(lab: Lab) -> None:
     assert digest(again.student / "model.safetensors") == digest(outcome.student / "model.safetensors")
 
 
-def test_early_stopping_survives_a_stop(lab: Lab) -> None:
+@pytest.mark.parametrize("steps_before", [1, 4])
+def test_early_stopping_survives_a_stop(lab: Lab, steps_before: int) -> None:
+    """So many steps before the end of a run that nobody stops; 1: in the evaluation that ends it."""
     training = {
         "max_steps": 120,
         "batch_size": 16,
@@ -222,8 +242,10 @@ def test_early_stopping_survives_a_stop(lab: Lab) -> None:
     }
     whole = lab.run(folder="whole", training=training, alpha=0.0)
     with pytest.raises(Stopped):
-        lab.run(Notebook(at_step("student", 9)), training=training, alpha=0.0)
-    resumed = lab.run(training=training, alpha=0.0)
+        lab.run(Notebook(at_step("student", whole.report.cost.steps - steps_before)), training=training, alpha=0.0)
+    notebook = Notebook()
+    resumed = lab.run(notebook, training=training, alpha=0.0)
+    assert notebook.said("student: going on from step")
     assert resumed.report.cost.steps == whole.report.cost.steps
     assert digest(resumed.student / "model.safetensors") == digest(whole.student / "model.safetensors")
 

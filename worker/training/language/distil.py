@@ -104,7 +104,7 @@ def _plan(desk: Desk, readings: WritingReadings, teachers: list[Loaded], student
     for number, (wanted, teacher) in enumerate(zip(desk.spec.teacher_models, teachers, strict=True)):
         if wanted.finetune is not None:
             steps = steps_of(finetune_settings(desk.spec, number), examples)
-            work = TRAIN_COST * weight_of(teacher.model) * steps * settings.batch_examples
+            work = TRAIN_COST * weight_of(teacher.model) * steps * settings.step_examples
             desk.journey.plan(f"teacher-{number}", work, steps)
     desk.journey.plan("reading", READ_COST * every_teacher * examples)
     steps = steps_of(settings, examples)

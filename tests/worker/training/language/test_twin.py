@@ -1,5 +1,8 @@
 """The copy that writes is the model that learns, rounded once."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -29,6 +32,16 @@ def test_a_twin_follows_what_was_learned_and_says_nearly_the_same(family: str) -
             for learned in model.parameters():
                 learned.add_(torch.randn_like(learned), alpha=0.1)
     assert twin.of(model) is copy, "one copy is kept"
+
+
+def test_a_twin_ends_with_its_model() -> None:
+    model = FAMILIES["llama"]().eval()
+    twin = Twin("bf16")
+    copy = weakref.ref(twin.of(model))
+    assert copy() is not None
+    del model
+    gc.collect()
+    assert copy() is None
 
 
 def test_adapters_are_part_of_the_twin() -> None:

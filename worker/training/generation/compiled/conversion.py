@@ -83,7 +83,8 @@ def convert(model: PreTrainedModel, file: Path, weights: Weights = "whole") -> N
     except NotConvertible:
         raise
     except Exception as error:  # the model is anybody's, and tracing it may fail as it likes
-        raise NotConvertible(f"its conversion fails: {str(error).strip().splitlines()[0]}") from error
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise NotConvertible(f"its conversion fails: {why}") from error
 
 
 def _check(model: PreTrainedModel) -> None:

@@ -15,7 +15,9 @@ class OpenVinoEngine:
 
     def __init__(self, runner: Runner, weights: Weights = "whole") -> None:
         self.runner = runner
-        self.name = f"openvino {version_installed()}" + (" int8" if weights == "int8" else "")
+        self.name = f"openvino {version_installed()}" + (
+            f" int8 (nncf {version_installed('nncf')})" if weights == "int8" else ""
+        )
 
     @torch.inference_mode()
     def generate(

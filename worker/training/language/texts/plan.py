@@ -38,7 +38,7 @@ def plan_legs(
     for number, teacher in enumerate(teachers):
         if spec.teacher_models[number].finetune is not None:
             steps = steps_of(finetune_settings(spec, number), own)
-            work = TRAIN_COST * weight_of(teacher.model) * steps * spec.training.batch_examples
+            work = TRAIN_COST * weight_of(teacher.model) * steps * spec.training.step_examples
             desk.journey.plan(f"teacher-{number}", work, steps)
     one_teacher = every_teacher / max(1, len(teachers)) or weight_of(student.model)
     desk.journey.plan("writing", WRITE_COST * one_teacher * len(prompts) * samples)

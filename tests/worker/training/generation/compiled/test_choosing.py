@@ -90,7 +90,7 @@ def test_weights_in_8_bits_are_written_with_when_asked_for_alone(wanted: Callabl
     assert whole.name == f"openvino {version_installed()}"
     short = openvino_for(llama(300), wanted("openvino_int8", tokens=1))
     assert short is not None
-    assert short.name == f"openvino {version_installed()} int8"
+    assert short.name == f"openvino {version_installed()} int8 (nncf {version_installed('nncf')})"
     small, large = sorted(file.stat().st_size for file in tmp_path.rglob("model.bin"))
     assert small < large / 3
 
@@ -145,6 +145,19 @@ def test_a_conversion_that_says_something_else_does_not_write(
     monkeypatch.setattr(choosing, "convert", lambda model, file, weights: convert(llama(300, seed=9), file, weights))
     assert openvino_for(llama(300), wanted()) is None
     assert "deviations from what transformers computes" in told[0]
+
+
+@needs_openvino
+def test_a_model_that_cannot_be_traced_stays_with_transformers(wanted: Callable[..., Wanted], told: list[str]) -> None:
+    model = llama(300)
+
+    def forward(self: object, input_ids: object = None, position_ids: object = None, **more: object) -> object:
+        raise AssertionError
+
+    model.forward = forward.__get__(model)  # type: ignore[method-assign]
+    with pytest.raises(EngineUnavailable, match="conversion fails"):
+        openvino_for(model, wanted("openvino"))
+    assert told == []
 
 
 @needs_openvino
