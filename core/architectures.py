@@ -70,6 +70,7 @@ class MlpSpec(Frozen):
     (2015, arXiv:1503.02531, 3). Its size and channels are those of the data set's images."""
 
     architecture: Literal["mlp"]
+    """Tells it from a transformers config."""
     hidden: Widths = Field(description="Units of each hidden layer, from the pixels to the classes.")
     dropout: Dropout = Field(0.0, description="Share of hidden units that are left out in training.")
     input_dropout: Dropout = Field(0.0, description="Share of pixels that are left out in training.")

@@ -51,8 +51,11 @@ class BudgetSpec(Frozen):
     max_tokens: Count | None = Field(None, description="Prompt and completion tokens together.")
     max_requests: Count | None = Field(None, description="Every attempt counts, failed ones too.")
     max_cost: Positive | None = None
+    """In the currency of the prices."""
     price_per_million_prompt_tokens: NotNegative | None = None
+    """What a million tokens cost that are asked."""
     price_per_million_completion_tokens: NotNegative | None = None
+    """What a million tokens cost that are written."""
 
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> Self:
@@ -86,6 +89,7 @@ class EndpointSpec(Frozen):
         0.95, description="The job fails once more than the rest of its texts got no answer."
     )
     budget: BudgetSpec = BudgetSpec()
+    """What it may cost."""
     logprobs: Annotated[Count, Field(le=100)] | None = Field(
         None,
         description="Ask for so many of the likeliest tokens at each place of a text, and let the student match them "
@@ -97,6 +101,7 @@ class EndpointTeacher(Frozen):
     """A black-box teacher: it writes, and nobody sees its weights."""
 
     endpoint: EndpointSpec
+    """The server."""
 
 
 # Why a job with such a teacher can fail

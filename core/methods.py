@@ -31,7 +31,7 @@ Divergence = Literal["forward_kl", "reverse_kl", "jsd", "tvd", "mse"]
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
 
 
 class NotEmpty:
@@ -55,7 +55,9 @@ class HiddenSpec(Frozen):
     (Romero et al. 2015, arXiv:1412.6550; Sanh et al. 2019, arXiv:1910.01108)."""
 
     type: Literal["cosine", "mse"] = "cosine"
+    """cosine: their direction (the angle between them); mse: all of them."""
     weight: Positive = 1.0
+    """What the term is multiplied with in the loss."""
     layers: Annotated[tuple[tuple[Layer, Layer], ...], NotEmpty()] | None = Field(
         None, description="Pairs [teacher layer, student layer]; null: spread evenly, last on last."
     )
@@ -65,6 +67,7 @@ class _Mixing(Frozen):
     """A divergence, and the mixture's share of the teacher where it is jsd."""
 
     divergence: Divergence = "forward_kl"
+    """What is minimised between the distributions of teacher and student."""
     beta: Beta | None = Field(None, description="The mixture's share of the teacher in jsd; 0.5 when absent.")
 
     @model_validator(mode="before")
@@ -86,7 +89,9 @@ class LogitsMethod(_Mixing):
     """The student matches the teacher's distribution (Hinton, Vinyals and Dean 2015, arXiv:1503.02531)."""
 
     type: Literal["logits"] = "logits"
+    """Distributions are compared; the method when none is named."""
     hidden: HiddenSpec | None = None
+    """A term for hidden states beside the logits; text classifiers alone."""
     alignment: Literal["uld"] | None = Field(
         None,
         description="For language models with different tokenizers: the distance of their sorted probabilities in the "
@@ -132,22 +137,31 @@ class GenerationSpec(Frozen):
 
     temperature: Annotated[NotNegative, Field(le=10)] = Field(0.7, description="0 always takes the likeliest token.")
     top_p: Annotated[Positive, Field(le=1)] = 0.95
+    """Draw from the likeliest tokens that have so much probability together."""
     top_k: Annotated[Count, Field(le=100_000)] | None = None
+    """Draw from so many of the likeliest tokens."""
     min_p: Annotated[Fraction, Field(lt=1)] | None = None
+    """Leave out tokens less likely than this share of the likeliest."""
     max_new_tokens: Annotated[Count, Field(le=32_768)] = 256
+    """A text is cut behind so many."""
     samples_per_prompt: Annotated[Count, Field(le=64)] = 1
+    """How many texts are written for each prompt."""
     repetition_penalty: Annotated[Positive, Field(le=10)] = 1.0
+    """Above 1, tokens that are there already become less likely (Keskar et al. 2019, arXiv:1909.05858, 4.1)."""
     stop: Annotated[tuple[ShortText, ...], Field(max_length=8)] = ()
+    """A text ends before the first of these."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] | None = Field(
         None, description="training.seed when absent."
     )
     system_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    """Leads what is asked; the student does not see it."""
     chat: Flag | None = Field(
         None,
         description="Whether a plain `prompt` is asked as a user's message through the chat template. When absent: "
         "where the writing model has a template or a system_prompt is given.",
     )
     batch_size: Annotated[Count, Field(le=4096)] = 16
+    """How many texts are written together."""
     engine: EngineName = Field(
         "auto",
         description="What computes the tokens of a teacher whose weights are here. auto: OpenVINO on a CPU where the "
@@ -172,12 +186,15 @@ class AgreementSpec(Frozen):
     (self-consistency: Wang et al. 2023, arXiv:2203.11171)."""
 
     k: Annotated[Count, Field(le=64)]
+    """How many samples must give the answer."""
 
 
 class VerifierSpec(Frozen):
     """Keeps samples whose answer is right: rejection sampling (DeepSeek-R1 2025, arXiv:2501.12948, 2.3.3)."""
 
     type: Literal["exact", "numeric", "boxed", "json_schema"]
+    """exact: the text is the answer; numeric: its last number is; boxed: what stands in \\boxed{} is, as mathematics;
+    json_schema: it is JSON of that schema."""
     column: ShortText = Field("answer", description="The column that holds the right answer.")
     json_schema: dict[str, Any] | None = Field(None, description="For type json_schema: what the text must satisfy.")
 
@@ -213,13 +230,16 @@ class FiltersSpec(Frozen):
     """What a sample must pass to be learned. Reasons of those that do not are counted in the report."""
 
     min_tokens: Annotated[Count, Field(le=1_000_000)] = 1
+    """In tokens of the teacher's tokenizer."""
     max_tokens: Annotated[Count, Field(le=1_000_000)] | None = None
+    """In tokens of the teacher's tokenizer."""
     finished_only: Flag = Field(
         True,
         description="Only samples that ended by themselves, not by max_new_tokens. Others would be learned as if they "
         "ended where they were cut.",
     )
     deduplicate: Literal["exact", "near"] | None = "exact"
+    """exact: the same text after the same prompt; near: almost the same. null keeps both."""
     language: Annotated[str, AfterValidator(_known_language)] | None = Field(
         None, description="Two letters (ISO 639-1)."
     )
@@ -229,7 +249,9 @@ class FiltersSpec(Frozen):
         "look-around and backreferences, so that none takes for ever.",
     )
     agreement: AgreementSpec | None = None
+    """Keep only answers on which a prompt's samples agree."""
     verifier: VerifierSpec | None = None
+    """Keep only right answers."""
 
     @model_validator(mode="after")
     def _pattern_compiles(self) -> Self:
@@ -248,8 +270,11 @@ class SequenceMethod(Frozen):
     DeepSeek-R1 2025, arXiv:2501.12948, 2.4). alpha and T play no part: the labels are the teacher's texts."""
 
     type: Literal["sequence"] = "sequence"
+    """The teacher writes texts."""
     generation: GenerationSpec = GenerationSpec.model_validate({})
+    """How the teacher writes."""
     filters: FiltersSpec = FiltersSpec.model_validate({})
+    """What of it is learned."""
     keep_reasoning: Flag = Field(True, description="Whether <think>…</think> stays in the texts.")
     route: ShortText | None = Field(
         None,
@@ -298,13 +323,16 @@ class OnPolicyMethod(_Mixing):
     """
 
     type: Literal["on_policy"] = "on_policy"
+    """The student writes, and the teacher reads."""
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "tvd"] = "jsd"
+    """What is minimised between the distributions of teacher and student."""
     student_share: Fraction = Field(
         0.5,
         description="Share of each step's examples whose completion the student writes anew (lambda in the paper); "
         "the others keep the data set's.",
     )
     generation: GenerationSpec = GenerationSpec.model_validate({"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64})
+    """How the student writes; temperature and top_p are 1 and max_new_tokens is 64 where they are absent."""
 
     @model_validator(mode="before")
     @classmethod

@@ -44,16 +44,22 @@ class FinetuneSpec(Frozen):
     """Trains the teacher on the labelled examples before it teaches; gives a bare encoder its head."""
 
     epochs: Annotated[Count, Field(le=1000)] = 2
+    """Passes over the labelled examples."""
     learning_rate: Annotated[Positive, Field(le=10)] = 5e-5
+    """The highest, as in `training`; the rest of `training` holds for this training too."""
 
 
 class TeacherSpec(Nameable):
     name_field = "model"
 
     model: ModelReference
+    """A model's name or id, a job's id (its student), or org/name of a hub."""
     revision: ShortText | None = None
+    """Of a hub's model: a branch, a tag or a commit."""
     weight: Positive = 1.0
+    """Its share among several teachers."""
     finetune: FinetuneSpec | None = None
+    """Train it on the labelled examples before it teaches; `{}` takes the defaults."""
 
 
 def _kind_of(written: Any) -> str:
@@ -111,15 +117,22 @@ class ColumnsSpec(Frozen):
     """
 
     text: ShortText = "text"
+    """What classifiers read, or language models where there is neither a chat nor a prompt."""
     text_pair: ShortText | None = None
+    """A second text that classifiers read behind the first."""
     image: ShortText = "image"
+    """Images, as bytes or as a zip's paths."""
     label: ShortText = "label"
+    """The class of an example; empty where nobody knows it."""
     prompt: ShortText = "prompt"
+    """What a language model is asked."""
     completion: ShortText = "completion"
+    """What it answers; may be empty where a teacher or the student writes."""
     messages: ShortText | None = Field(
         "messages", description="null: read prompts or texts, though there are chats beside them."
     )
     split: ShortText | None = None
+    """Says of each example where it belongs: train, validation or test."""
 
     def form_of(self, present: Collection[str]) -> Form | None:
         """Return how a language model reads a data set with these columns; None where it cannot."""
@@ -131,12 +144,19 @@ class DatasetSpec(Nameable):
     name_field = "id"
 
     id: ModelReference
+    """A data set's id, or org/name of a hub."""
     subset: ShortText | None = None
+    """Of a hub's data set: its configuration."""
     split: ShortText | None = None
+    """Of a hub's data set: the one part to read; all of them when absent."""
     validation: Annotated[Fraction, Field(lt=1)] = 0.1
+    """The share that is measured while training. Ignored where `columns.split` says it."""
     test: Annotated[Fraction, Field(lt=1)] = 0.1
+    """The share that the report is measured on. Ignored where `columns.split` says it."""
     columns: ColumnsSpec = ColumnsSpec()
+    """Which column is what."""
     max_examples: Count | None = None
+    """Read no more than so many."""
 
     @model_validator(mode="after")
     def _something_left(self) -> Self:
@@ -152,6 +172,7 @@ class EvaluationSpec(Frozen):
 class OutputSpec(Frozen):
     model: Name | None = Field(None, description="The name under which the student becomes a model.")
     formats: tuple[str, ...] = ("safetensors",)
+    """What the student is written as."""
 
     @model_validator(mode="after")
     def _safetensors_only(self) -> Self:
@@ -186,19 +207,29 @@ class JobSpec(Frozen):
     """A distillation job. `teacher`, `student` and `dataset` are required; all else has a default."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """A title for people."""
     task: Task | None = Field(None, description="Decided from the data set when absent.")
     teacher: Teachers = Field(description="Null where alpha is 0: then the student learns from labels alone.")
     student: StudentSpec
+    """What learns."""
     dataset: DatasetSpec
+    """What is learned from, and measured on."""
     T: Annotated[Positive, Field(le=1000)] = Field(2.0, description="Divides both models' logits and nothing else.")
     alpha: Fraction = Field(0.5, description="The teacher's share of the loss: alpha*T^2*KL + (1-alpha)*CE.")
     method: Annotated[Method, BeforeValidator(_built_method)] = LogitsMethod()
+    """How the student learns from its teacher."""
     training: TrainingSpec = TrainingSpec()
+    """How it is trained; a fine-tuned teacher and the baseline are, too."""
     evaluation: EvaluationSpec = EvaluationSpec()
+    """What the report measures."""
     output: OutputSpec = OutputSpec()
+    """What becomes of the student."""
     resources: ResourcesSpec = ResourcesSpec()
+    """Where and how long the job runs."""
     notify: Annotated[tuple[Any, ...], AfterValidator(_no_webhooks_yet)] = ()
+    """Not available yet: empty."""
     labels: Annotated[dict[LabelKey, LabelText], Field(max_length=32)] = Field(default_factory=dict)
+    """Your own keys and values; jobs are listed by them."""
 
     @model_validator(mode="after")
     def _needs_no_absent_teacher(self) -> Self:
