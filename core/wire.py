@@ -37,6 +37,11 @@ class Order(Wire):
     withheld: dict[str, str] = Field(default_factory=dict)
     """Why each of the others could not be read."""
 
+    @property
+    def folder(self) -> str:
+        """The name of this attempt's own folder: an earlier attempt may wake beside it, and tidy up after itself."""
+        return f"{self.job}-{self.token[:16]}"
+
 
 class Errand(Wire):
     """What a job's first process tells another one over stdin, in one line: a training to take part in."""

@@ -9,7 +9,7 @@ import httpx
 from distill_client.answers import ChatAnswer
 from distill_client.errors import ApiError, ServerUnreachable
 from distill_client.shapes import Json
-from distill_client.stream import frames
+from distill_client.stream import frames, lines_of
 from distill_client.transport import Transport, json_of, reason_of
 
 ANSWER_SECONDS = 600.0
@@ -37,7 +37,7 @@ class Chat:
         body = {**_body(model, messages, options), "stream": True}
         with self.transport.stream(lambda: self._request(body)) as response:
             try:
-                for frame in frames(response.iter_lines()):
+                for frame in frames(lines_of(response.iter_bytes())):
                     data = "\n".join(frame.data)
                     if data == DONE:
                         return

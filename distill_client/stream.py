@@ -1,7 +1,7 @@
 """Server-sent events, read line by line, and picked up again where they were cut."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -35,6 +35,15 @@ class Frame:
             self.id = value
         elif name == "retry" and value.isdigit():
             self.retry_seconds = int(value) / 1000
+
+
+def lines_of(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Yield the lines of a stream. httpx would also cut where Unicode knows further ends of lines, inside a text."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode()
 
 
 def frames(lines: Iterator[str]) -> Iterator[Frame]:
@@ -82,7 +91,7 @@ class EventStream:
         with self.transport.stream(self._request) as response:
             # 204: nothing follows what we have, and nothing will.
             self.is_over = response.status_code == httpx.codes.NO_CONTENT
-            for frame in frames(response.iter_lines()):
+            for frame in frames(lines_of(response.iter_bytes())):
                 self.last_id = frame.id or self.last_id
                 self.reconnect_seconds = frame.retry_seconds or self.reconnect_seconds
                 event = _event(frame)

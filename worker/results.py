@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core import leases
-from core.artifacts import replace_artifacts
+from core.artifacts import artifacts_of, replace_artifacts
 from core.blobs import Blobs
 from core.database import Database
 from core.events import record_event
@@ -39,6 +39,7 @@ class Results:
         # A student is a model of its own: it outlives its job's deletion, so its files lie with the models.
         self.model_id = job.id.replace("job_", "model_", 1)
         self.artifacts: list[Artifact] = []
+        self.keys: set[str] = set()
 
     def upload(self, folder: Path) -> None:
         """Store every exported file. Raises DiskFull, StorageUnavailable."""
@@ -56,18 +57,30 @@ class Results:
                 blob_key=stored.key,
             )
             self.artifacts.append(artifact)
+            self.keys.add(stored.key)
 
     def finish(self, database: Database, lease: Lease, report: Report) -> JobStatus | None:
-        """Make all of it visible at once. Returns None if the lease is lost: then nothing is."""
+        """Make all of it visible at once. Returns None if the lease is lost: then nothing is.
+
+        It may be called again where nobody heard whether the database committed.
+        """
         with database.write() as session:
             status = leases.succeed(session, lease, report.model_dump(mode="json"))
             if status == JobStatus.SUCCEEDED:
                 replace_artifacts(session, self.job.id, self.artifacts)
                 session.merge(self._model(session, report))
             session.commit()
-        if status != JobStatus.SUCCEEDED:
-            self.withdraw()
+        if status == JobStatus.SUCCEEDED or self._is_visible(database):
+            return JobStatus.SUCCEEDED
+        self.withdraw()
         return status
+
+    def _is_visible(self, database: Database) -> bool:
+        """Tell whether an earlier call committed, though its answer was lost: files have its attempt's number."""
+        with database.read() as session:
+            job = session.get(Job, self.job.id)
+            kept = {artifact.blob_key for artifact in artifacts_of(session, self.job.id)}
+        return job is not None and job.status == JobStatus.SUCCEEDED and self.keys <= kept
 
     def withdraw(self) -> None:
         """Delete what this attempt stored, but not what a teacher wrote: that stays whatever becomes of the job."""

@@ -50,8 +50,7 @@ def main() -> int:
         session.commit()
     if job is None:
         return NOT_CLAIMED
-    folder = settings.work / order.job
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = settings.work / order.folder
     try:
         run(database, blobs, settings, lease, job, folder, order)
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import threading
@@ -50,7 +51,8 @@ class Supervisor:
         if self.should_stop.is_set():
             return True
         lease = Lease(job_id, secrets.token_hex(16), self.worker, self.settings.lease_seconds)
-        child = self.children.start(self._order(lease))
+        order = self._order(lease)
+        child = self.children.start(order)
         assert child.stdout is not None
         job_log = JobLog(child.stdout, self.blobs, job_id, self.settings.work, self.settings.max_log_bytes)
         self.current.add(job_id)
@@ -59,6 +61,7 @@ class Supervisor:
         finally:
             self.current.discard(job_id)
             _end(child)
+            shutil.rmtree(self.settings.work / order.folder, ignore_errors=True)  # what a killed child left
             job_log.close()
             if not self.should_stop.is_set():
                 self.children.prepare()

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fastapi.sse import format_sse_event
-from pydantic_core import to_json
 from starlette.responses import StreamingResponse
 
 from core.errors import DistillError
 from core.serving import Alive, End, Finished, Line, Piece, PromptLine
+from service.events import event_of
 from service.inference.answers import Heading, Written, shown_prompt
 from service.inference.schemas import ChatRequest, CompletionRequest, Json
 from service.inference.tokens import chat_logprobs, text_logprobs
@@ -118,7 +118,7 @@ async def _events(first: Line, lines: AsyncGenerator[Line], chunks: Chunks) -> A
                     yield event
         except DistillError as error:
             # The status is sent already: the stream says so itself, and ends without [DONE].
-            yield _event({"error": openai_error(error).model_dump()})
+            yield event_of({"error": openai_error(error).model_dump()})
             return
     yield format_sse_event(data_str="[DONE]")
 
@@ -128,10 +128,6 @@ def _told(line: Line, chunks: Chunks) -> Iterator[bytes]:
     if isinstance(line, Alive):
         yield format_sse_event(comment="still at work")
     for chunk in chunks.of(line):
-        yield _event(chunk)
+        yield event_of(chunk)
     if isinstance(line, Finished) and chunks.tells_usage:
-        yield _event({**chunks.chunk([]), "usage": chunks.whole.usage.model_dump()})
-
-
-def _event(data: Json) -> bytes:
-    return format_sse_event(data_str=to_json(data, inf_nan_mode="null").decode())
+        yield event_of({**chunks.chunk([]), "usage": chunks.whole.usage.model_dump()})

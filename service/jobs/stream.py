@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi.sse import format_sse_event
-from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
@@ -22,6 +21,7 @@ from core.jobs import Jobs
 from core.lifecycle import FINAL
 from service.deps import Service
 from service.errors import UnknownCursor
+from service.events import event_of
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10.0
@@ -58,8 +58,7 @@ class _Frame:
     place: Place
 
     def encoded(self) -> bytes:
-        data = to_json(self.data, inf_nan_mode="null").decode()
-        return format_sse_event(event=self.type, data_str=data, id=str(self.place))
+        return event_of(self.data, kind=self.type, place=str(self.place))
 
 
 @dataclass(frozen=True)

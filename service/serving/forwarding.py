@@ -1,7 +1,7 @@
 """Asking the serving process, and its answers line by line."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import httpx
 import structlog
@@ -78,7 +78,7 @@ class Serving:
                 raise ServingUnavailable(
                     f"it answers with status {response.status_code}: is DISTILL_SERVING_TOKEN the same?"
                 )
-            async for written in response.aiter_lines():
+            async for written in lines_of(response.aiter_bytes()):
                 line = LINE.validate_json(written)
                 if isinstance(line, Failed):
                     raise line.error()
@@ -109,3 +109,12 @@ class Serving:
         """End the child that answered there, unless another one has taken its place already."""
         if self.own is not None:
             await run_in_threadpool(self.own.end, address)
+
+
+async def lines_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield each line. A line feed alone ends one: a model may write what else Unicode takes for the end of a line."""
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line

@@ -37,6 +37,14 @@ def test_an_event_cut_in_the_middle_comes_whole_after_reconnecting(client: Clien
     assert scripted.asked[1].headers["last-event-id"] == "1"
 
 
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029", "\x0b", "\x1c"])
+def test_what_unicode_calls_an_end_of_line_is_text(client: Client, scripted: Scripted, end: str) -> None:
+    said = f"one{end}two"
+    written = f"id: 1\r\nevent: log\r\ndata: {json.dumps({'message': said}, ensure_ascii=False)}\r\n\r\n".encode()
+    scripted.play(stream(written, event(2, "done", message="end")), OVER)
+    assert [one.message for one in client.jobs.events("job_1")] == [said, "end"]
+
+
 def test_a_stream_can_begin_behind_an_event(client: Client, scripted: Scripted) -> None:
     scripted.play(stream(event(8, "done")), OVER)
     list(client.jobs.events("job_1", last_id="7"))

@@ -47,6 +47,20 @@ def test_artifacts_model_and_end_come_together(
     assert blobs.size(paths["teacher/model.safetensors"].blob_key) == len("teacher/model.safetensors")
 
 
+def test_a_commit_whose_answer_was_lost_costs_no_file(
+    database: Database, blobs: Blobs, queued: MakeJob, exported: Path
+) -> None:
+    """Whoever does not hear of a commit asks for it again; the database has it, and the lease is gone."""
+    lease, job = claimed(database, queued(output={"model": "small"}))
+    results = Results(blobs, job)
+    results.upload(exported)
+    assert results.finish(database, lease, a_report()) == "succeeded"
+    assert results.finish(database, lease, a_report()) == "succeeded"
+    with database.read() as session:
+        artifacts = list(artifacts_of(session, job.id))
+    assert [blobs.size(artifact.blob_key) for artifact in artifacts] == [artifact.bytes for artifact in artifacts]
+
+
 def test_a_stale_worker_makes_nothing_visible_and_takes_its_files_back(
     database: Database, blobs: Blobs, queued: MakeJob, exported: Path
 ) -> None:

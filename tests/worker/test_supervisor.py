@@ -94,6 +94,24 @@ def test_a_child_killed_from_outside_is_queued_again_until_its_attempts_are_over
     assert "SIGKILL" in row.error["message"]
 
 
+def test_what_a_killed_child_left_in_its_own_folder_goes_and_another_attempts_stays(
+    supervise, queued: MakeJob, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("DISTILL_DATA", str(settings.data))
+    supervisor = supervise(
+        """
+from core.wire import Order
+work = Settings().work
+(work / Order.model_validate(order).folder).mkdir(parents=True)
+(work / f"{order['job']}-another").mkdir()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    job = queued()
+    supervisor.run(job.id)
+    assert [folder.name for folder in settings.work.glob("job_*")] == [f"{job.id}-another"]
+
+
 def test_a_cancelled_child_that_does_not_listen_is_killed_and_the_job_is_cancelled(
     supervise, queued: MakeJob, database: Database
 ) -> None:  # type: ignore[no-untyped-def]

@@ -81,13 +81,18 @@ def save_model(model: PreTrainedModel, reader: Reader, folder: Path) -> None:
 
 
 def for_both_versions(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with torch_dtype and rope_theta where version 4 looks for them, beside what version 5 writes."""
+    """Return a config with torch_dtype and what rotary embeddings are made of where version 4 looks for them, beside
+    what version 5 writes."""
     both = {key: value for key, value in config.items() if key != "_name_or_path"}
     if "dtype" in both:
         both["torch_dtype"] = both["dtype"]
     rope = both.get("rope_parameters")
     if isinstance(rope, dict) and "rope_theta" in rope:
         both["rope_theta"] = rope["rope_theta"]
+        if rope.get("rope_type", "default") != "default":
+            both["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
+        if "partial_rotary_factor" in rope:
+            both["partial_rotary_factor"] = rope["partial_rotary_factor"]
     elif isinstance(rope, dict) and both.get("model_type") == "modernbert":
         both["global_rope_theta"] = rope["full_attention"]["rope_theta"]
         both["local_rope_theta"] = rope["sliding_attention"]["rope_theta"]

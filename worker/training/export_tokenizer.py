@@ -20,6 +20,9 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["tokenizer_class"] = classic_class(str(config.get("tokenizer_class", "")), is_fast=tokenizer.is_fast)
+    if isinstance(config.get("extra_special_tokens"), list):
+        # Version 4 wants names there, and has another place for those without one, which version 5 reads too.
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
     for key in ("is_local", "local_files_only", "backend", "name_or_path"):
         config.pop(key, None)  # where the teacher lay on the worker is nobody's business
     path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -100,7 +100,17 @@ def load(
     check_body(model, fresh, name)
     if fresh_head:
         model, fresh = _with_fresh_head(model, seed, kind.auto), fresh | frozenset(head_parameters(model))
-    return Loaded(model.eval(), kind.load_reader(folder, name), fresh)
+    reader = kind.load_reader(folder, name)
+    if isinstance(reader, PreTrainedTokenizerBase):
+        pad_as(model, reader)
+    return Loaded(model.eval(), reader, fresh)
+
+
+def pad_as(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell a model that knows no padding which token it is: decoders classify by the last one that is not."""
+    for config in (model.config, model.config.get_text_config()):
+        if getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = tokenizer.pad_token_id
 
 
 def load_tokenizer(folder: Path, name: str, *, required: bool = True) -> PreTrainedTokenizerBase | None:

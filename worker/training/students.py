@@ -27,6 +27,7 @@ from worker.training.models import (
     head_parameters,
     load,
     load_tokenizer,
+    pad_as,
     parameter_count,
     say_classes,
 )
@@ -62,6 +63,7 @@ def build(spec: StudentSpec, folder: Path | None, teacher: Loaded | None, classe
         tokenizer = (
             loaded.tokenizer or (teacher.tokenizer if teacher else None) or load_tokenizer(folder, spec.model or "")
         )
+        pad_as(loaded.model, required(tokenizer))
         return Student(loaded.model, required(tokenizer), loaded.fresh)
     if teacher is None:
         raise StudentUnusable("the student's folder was not given")

@@ -1,12 +1,13 @@
 """The serving process comes when it is needed, goes when it is not, and is missed by nobody when it dies."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,21 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 15) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def test_lines_end_at_line_feeds_alone() -> None:
+    """A model may write any character, and its text travels in a line of JSON."""
+
+    async def read() -> list[bytes]:
+        pieces = pieces_of("{a\u2028".encode(), b"b}\n{c", "\x85d}\n".encode(), b"cut")
+        return [line async for line in forwarding.lines_of(pieces)]
+
+    assert asyncio.run(read()) == ["{a\u2028b}".encode(), "{c\x85d}".encode()]
 
 
 def test_it_starts_on_demand_ends_when_idle_starts_again_when_killed_and_ends_with_the_service(

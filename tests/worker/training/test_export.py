@@ -1,5 +1,6 @@
 """The folder that a user downloads: complete, true to its manifest, and harmless whatever the labels say."""
 
+import copy
 import hashlib
 import json
 import re
@@ -10,14 +11,22 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    PhiConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    pipeline,
+)
 
 from core.report import REPORT
 from core.spec import JobSpec
 from tests.worker.training.conftest import Lab, Notebook, classifier, sentences, write_parquet
 from worker.training.distil import Outcome
 from worker.training.export import for_both_versions
-from worker.training.export_tokenizer import classic_class
+from worker.training.export_tokenizer import classic_class, save_tokenizer
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>|`[x](javascript:alert(3))`']
 
@@ -75,6 +84,43 @@ def test_both_versions_of_transformers_find_their_words(outcome: Outcome) -> Non
     assert for_both_versions({"rope_parameters": {"rope_theta": 5e4}})["rope_theta"] == 5e4
     assert classic_class("TokenizersBackend", is_fast=True) == "PreTrainedTokenizerFast"
     assert classic_class("RobertaTokenizer", is_fast=True) == "RobertaTokenizerFast"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(rope_parameters={"rope_type": "linear", "rope_theta": 5e4, "factor": 4.0}),
+        PhiConfig(rope_parameters={"rope_type": "default", "rope_theta": 5e4, "partial_rotary_factor": 0.4}),
+    ],
+    ids=["scaled", "partial"],
+)
+def test_rotary_embeddings_are_said_as_version_4_reads_them_and_version_5_reads_the_same(
+    config: PretrainedConfig,
+) -> None:
+    written = for_both_versions(config.to_dict())
+    assert written["rope_theta"] == 5e4
+    if isinstance(config, LlamaConfig):
+        assert written["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
+    else:
+        assert written["partial_rotary_factor"] == 0.4
+        assert "rope_scaling" not in written
+    assert type(config)(**written).rope_parameters == config.rope_parameters
+
+
+def test_special_tokens_without_a_name_are_written_where_version_4_looks(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.add_special_tokens({"extra_special_tokens": ["<tool>", "</tool>"]})
+    save_tokenizer(own, tmp_path)
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert written["additional_special_tokens"] == ["<tool>", "</tool>"]
+    assert not isinstance(written.get("extra_special_tokens"), list)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert (
+        again("<tool>", add_special_tokens=False)["input_ids"] == own("<tool>", add_special_tokens=False)["input_ids"]
+    )
+    assert "<tool>" in again.all_special_tokens
 
 
 def test_the_tokenizer_keeps_no_truncation_from_training(outcome: Outcome) -> None:

@@ -1,12 +1,13 @@
 """Teachers and labels: who fits, who is refused, and whose order counts."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from core.errors import DatasetUnusable, LabelsDiffer, ModelUnreadable, TeacherHasNoHead
 from tests.worker.training.conftest import WORDS, Lab, Notebook, classifier, sentences, wordpiece, write_parquet
@@ -27,6 +28,24 @@ def test_a_bare_encoder_may_be_fine_tuned_first(lab: Lab, encoder_folder: Path) 
     assert outcome.report.teacher.accuracy is not None
     assert outcome.report.teacher.accuracy > 0.8
     assert notebook.series["teacher-0/ce_loss"][-1][1] < notebook.series["teacher-0/ce_loss"][0][1]
+
+
+def test_decoders_that_know_no_padding_teach_and_learn(lab: Lab, tmp_path: Path, tokenizer: Any) -> None:
+    """They classify by the last token that is no padding, and most come without one."""
+    for name, layers in (("teacher", 2), ("student", 1)):
+        torch.manual_seed(1)
+        sizes = {"n_embd": 32, "n_layer": layers, "n_head": 2, "n_positions": 64}
+        GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, pad_token_id=None)).save_pretrained(
+            tmp_path / name
+        )
+        tokenizer.save_pretrained(tmp_path / name)
+    outcome = lab.run(
+        teachers=(tmp_path / "teacher",),
+        student_folder=tmp_path / "student",
+        teacher={"model": "teacher", "finetune": {"epochs": 1}},
+        student={"model": "student"},
+    )
+    assert json.loads((outcome.student / "config.json").read_text())["pad_token_id"] == tokenizer.pad_token_id
 
 
 def test_copied_layers_are_those_of_the_fine_tuned_teacher(lab: Lab, encoder_folder: Path) -> None:

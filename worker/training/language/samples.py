@@ -13,6 +13,7 @@ from worker.training.device import Precision, device
 from worker.training.generation.writer import ModelWriter
 from worker.training.language.scripts import Scripts
 from worker.training.language.twin import Twin
+from worker.training.models import positions_of
 from worker.training.split import Rows
 
 SAMPLES = 10
@@ -20,6 +21,7 @@ ALONE = 2
 WRITTEN_TEXT = 2
 """Texts that are read in the time in which one is written."""
 SAMPLE_TOKENS = 48
+UNBOUNDED = 1 << 30
 KEY = (0, 0)
 """What a draw would depend on; none is made."""
 
@@ -49,6 +51,8 @@ def write(
 ) -> Written:
     """Let a model go on from the prompts of some examples; no random number is drawn.
 
+    A prompt that leaves too few of the model's positions loses its beginning.
+
     The first texts are written each for itself, which tells how fast a text is written for somebody who waits for it;
     the others together, which takes a fraction of the time.
 
@@ -57,9 +61,11 @@ def write(
         look: called before each token; it may raise to stop.
     """
     twin = Twin(precision).of(model.to(device()))  # type: ignore[arg-type]
-    likeliest = GenerationSpec(temperature=0, max_new_tokens=SAMPLE_TOKENS, chat=False)
+    room = positions_of(model) or UNBOUNDED
+    likeliest = GenerationSpec(temperature=0, max_new_tokens=min(SAMPLE_TOKENS, room - 1), chat=False)
     writer = ModelWriter(twin.train(False), tokenizer, likeliest, seed=0)
-    prompts = [scripts.prompt(int(row))[0].tolist() for row in rows]
+    longest = room - likeliest.max_new_tokens
+    prompts = [scripts.prompt(int(row))[0].tolist()[-longest:] for row in rows]
     started = time.perf_counter()
     alone = [writer.complete([prompt], [KEY], look)[0] for prompt in prompts[:ALONE]]
     seconds = time.perf_counter() - started
