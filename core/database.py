@@ -4,15 +4,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Select, create_engine, event, make_url
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 LOCK_WAIT_SECONDS = 20
 CONNECT_SECONDS = 5
 WRITING = "BEGIN IMMEDIATE"
+
+
+Hold = Literal["from_going", "to_delete"]
+"""What a transaction wants a row to be kept for: that nobody deletes it meanwhile, or that nobody holds it so."""
+Row = TypeVar("Row")
+
+
+def held(query: Select[Row], hold: Hold | None) -> Select[Row]:
+    """Return the query with its rows locked until the transaction ends. SQLite has one writer and needs no lock."""
+    return query if hold is None else query.with_for_update(read=hold == "from_going")
 
 
 class Database:

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.blobs import Stored
+from core.database import Hold, held
 from core.errors import DatasetInUse, DatasetNotFound
 from core.jobs import active_job_using
 from core.pages import Cursor, Page, page_of
@@ -34,10 +35,10 @@ class Datasets:
         self.session.flush()
         return is_first
 
-    def get(self, dataset_id: str) -> Dataset:
+    def get(self, dataset_id: str, hold: Hold | None = None) -> Dataset:
         """Return the data set. Raises DatasetNotFound, also for another owner's."""
         query = select(Dataset).where(Dataset.id == dataset_id, Dataset.owner == self.owner)
-        dataset = self.session.scalars(query).one_or_none()
+        dataset = self.session.scalars(held(query, hold)).one_or_none()
         if dataset is None:
             raise DatasetNotFound(dataset_id)
         return dataset
@@ -51,7 +52,7 @@ class Datasets:
 
     def delete(self, dataset_id: str) -> None:
         """Forget a data set that no active job needs. The caller commits, then deletes the blobs below it."""
-        dataset = self.get(dataset_id)
+        dataset = self.get(dataset_id, hold="to_delete")
         job_id = active_job_using(self.session, dataset_id=dataset_id)
         if job_id is not None:
             raise DatasetInUse(dataset_id, job_id)

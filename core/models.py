@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
+from core.database import Hold, held
 from core.errors import ModelInUse, ModelNotFound
 from core.jobs import active_job_using
 from core.pages import Cursor, Page, page_of
@@ -25,18 +26,18 @@ class Models:
         self.session.refresh(model)
         return model
 
-    def find(self, reference: str) -> Model | None:
+    def find(self, reference: str, hold: Hold | None = None) -> Model | None:
         """The model of that name or id, or the one that the job of that id made."""
         named = or_(Model.name == reference, Model.id == reference, Model.job_id == reference)
         # A name is looked for first: it is what the user chose.
         query = (
             select(Model).where(Model.owner == self.owner, named).order_by((Model.name == reference).desc()).limit(1)
         )
-        return self.session.scalars(query).one_or_none()
+        return self.session.scalars(held(query, hold)).one_or_none()
 
-    def get(self, reference: str) -> Model:
+    def get(self, reference: str, hold: Hold | None = None) -> Model:
         """Return the model. Raises ModelNotFound, also for another owner's."""
-        model = self.find(reference)
+        model = self.find(reference, hold)
         if model is None:
             raise ModelNotFound(reference)
         return model
@@ -46,7 +47,7 @@ class Models:
 
     def delete(self, reference: str) -> Model:
         """Forget a model that no active job reads. The caller commits, then deletes the blobs below it."""
-        model = self.get(reference)
+        model = self.get(reference, hold="to_delete")
         job_id = active_job_using(self.session, model_id=model.id)
         if job_id is not None:
             raise ModelInUse(reference, job_id)

@@ -98,7 +98,7 @@ class _Checks:
                 yield fault(["dataset", "id"], "hub_off", "the hub is turned off here")
             return
         try:
-            self.checked.dataset = Datasets(self.session, self.owner).get(wanted.id)
+            self.checked.dataset = Datasets(self.session, self.owner).get(wanted.id, hold="from_going")
         except DatasetNotFound as error:
             yield fault(["dataset", "id"], error.code, str(error), error.hint)
             return
@@ -117,7 +117,7 @@ class _Checks:
             yield from faults
 
     def _model(self, reference: str, parts: list[Part]) -> tuple[Model | None, list[Fault]]:
-        model = Models(self.session, self.owner).find(reference)
+        model = Models(self.session, self.owner).find(reference, hold="from_going")
         if model is not None:
             return model, []
         if "/" in reference:

@@ -1,5 +1,7 @@
 """An owner's data sets, kept for as long as a job needs them."""
 
+import threading
+
 import pytest
 
 from core.database import Database
@@ -7,7 +9,7 @@ from core.datasets import Datasets, examples_blob
 from core.errors import DatasetInUse, DatasetNotFound
 from core.jobs import Jobs
 from core.pages import Cursor
-from tests.core.rows import OWNER, add_job, dataset_row
+from tests.core.rows import OWNER, add_job, dataset_row, spec_of
 
 
 def added(database: Database, owner: str = OWNER) -> str:
@@ -40,6 +42,31 @@ def test_a_data_set_goes_when_no_job_needs_it(database: Database) -> None:
         session.commit()
     with database.read() as session, pytest.raises(DatasetNotFound):
         Datasets(session, OWNER).get(dataset_id)
+
+
+def test_a_data_set_does_not_go_while_a_job_that_reads_it_is_accepted(database: Database) -> None:
+    """Two transactions at once: the later one must see what the earlier one has done."""
+    dataset_id, refused = added(database), []
+
+    def delete() -> None:
+        with database.write() as session:
+            try:
+                Datasets(session, OWNER).delete(dataset_id)
+                session.commit()
+            except DatasetInUse as error:
+                refused.append(error)
+
+    with database.write() as session:
+        Datasets(session, OWNER).get(dataset_id, hold="from_going")
+        deleting = threading.Thread(target=delete)
+        deleting.start()
+        deleting.join(0.5)  # long enough to look, and to go ahead if nothing holds it
+        Jobs(session, OWNER).add(spec_of(dataset=dataset_id), None, [])
+        session.commit()
+    deleting.join()
+    assert refused
+    with database.read() as session:
+        assert Datasets(session, OWNER).get(dataset_id).id == dataset_id
 
 
 def test_a_worker_fetches_the_typed_examples_and_not_the_upload() -> None:
