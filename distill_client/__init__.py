@@ -9,6 +9,7 @@ from distill_client.errors import (
     NotOurs,
     ServerUnreachable,
     UnsafePath,
+    UnusableKey,
     UnusableUrl,
 )
 from distill_client.jobs import JobTimeout
@@ -27,5 +28,6 @@ __all__ = [
     "ServerUnreachable",
     "SweepTimeout",
     "UnsafePath",
+    "UnusableKey",
     "UnusableUrl",
 ]

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from distill_client.chat import Chat
 from distill_client.datasets import Datasets
+from distill_client.errors import UnusableKey
 from distill_client.jobs import Jobs
 from distill_client.keys import Keys
 from distill_client.models import Models
@@ -24,9 +25,11 @@ class Client:
 
     Args:
         url: of the service; without it DISTILL_URL, then this machine's port 8000.
-        api_key: `dk_…`; without it DISTILL_API_KEY, then none.
+        api_key: `dk_…`; without it DISTILL_API_KEY, then none. White space around it does not count.
         timeout_seconds: for an answer to begin; uploads and event streams have longer ones of their own.
         retries: how often, and how patiently, a request is repeated.
+
+    Raises UnusableUrl, UnusableKey.
     """
 
     def __init__(
@@ -37,8 +40,8 @@ class Client:
         retries: Retries | None = None,
     ) -> None:
         url = url or os.environ.get("DISTILL_URL") or DEFAULT_URL
-        api_key = api_key or os.environ.get("DISTILL_API_KEY") or None
-        self.transport = Transport(url, api_key, timeout_seconds, retries or Retries())
+        key = _usable(api_key or os.environ.get("DISTILL_API_KEY") or "")
+        self.transport = Transport(url, key, timeout_seconds, retries or Retries())
         self.jobs = Jobs(self.transport)
         self.sweeps = Sweeps(self.transport)
         self.datasets = Datasets(self.transport)
@@ -68,3 +71,11 @@ class Client:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _usable(api_key: str) -> str | None:
+    """The key as a header carries it, or None without one. Raises UnusableKey."""
+    key = api_key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UnusableKey
+    return key or None

@@ -28,6 +28,13 @@ class UnusableUrl(ClientError):
         return f"{self.args[0]!r} is no URL of a service: write it as http://host:port"
 
 
+class UnusableKey(ClientError):
+    """The API key has characters that no header can carry. It is not shown: nearly all of it may be right."""
+
+    def __str__(self) -> str:
+        return "the API key has characters that no key has, such as … or a line break within: copy it whole"
+
+
 class ChecksumMismatch(ClientError):
     """A download's SHA-256 is not the one that the server lists; the bytes were thrown away."""
 

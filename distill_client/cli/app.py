@@ -1,5 +1,7 @@
 """The command `distill`, its options for every command, and how errors become exit codes."""
 
+import errno
+import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -7,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from distill_client.cli.failures import explain
+from distill_client.cli.failures import explain, explain_system_error
 from distill_client.client import Client
 from distill_client.errors import ClientError
 from distill_client.retrying import Retries
@@ -35,6 +37,12 @@ class Root(TyperGroup):
         except ClientError as error:
             explain(error)
             raise typer.Exit(FAILED) from error
+        except (OSError, UnicodeError) as error:
+            # A closed pipe is nothing to explain: whoever reads has had enough.
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise
+            explain_system_error(error)
+            raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(INTERRUPTED) from interrupt
 
@@ -55,6 +63,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse what a number of JSON cannot be. To be an option's callback: a range lets NaN pass."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("a finite number is needed")
+    return value
+
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line, and nothing else, to stdout.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]

@@ -26,6 +26,16 @@ def explain(error: ClientError) -> None:
         _line("hint", "start one with `distill up`, or point DISTILL_URL (or --url) at a running one", "cyan")
 
 
+def explain_system_error(error: OSError | UnicodeError) -> None:
+    """Write what the operating system refused, or a text in other characters than these, to stderr."""
+    if not isinstance(error, OSError):
+        _line("error", f"a text cannot be read or written as it is: {error}", "bold red")
+        return
+    said = (error.strerror or str(error) or type(error).__name__).lower()
+    places = [str(place) for place in (error.filename, error.filename2) if place is not None]
+    _line("error", f"{', '.join(places)}: {said}" if places else said, "bold red")
+
+
 def _explain_answer(error: ApiError) -> None:
     for fault in error.faults:
         # A single fault without a place of its own has been said already.

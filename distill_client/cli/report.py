@@ -60,7 +60,9 @@ SAMPLES_SHOWN = 2
 def report(
     ctx: typer.Context,
     job_id: JobId,
-    html: Annotated[Path | None, typer.Option(help="Save the report page with its curves to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Save the report page with its curves to this file.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what the job's student is worth: against its teacher, and against training on labels alone."""

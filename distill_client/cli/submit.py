@@ -1,6 +1,7 @@
 """`distill submit` and `distill validate`: a spec from a file, from flags, or from both."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_client.cli import formats
-from distill_client.cli.app import USAGE, JsonFlag, app, connect
+from distill_client.cli.app import USAGE, JsonFlag, app, connect, finite
 from distill_client.cli.failures import CommandFailed
 from distill_client.cli.output import say, write, write_json
 from distill_client.cli.watch import follow
@@ -18,8 +19,10 @@ SpecFile = Annotated[str | None, typer.Argument(metavar="[FILE|-]", help="The sp
 Teacher = Annotated[str | None, typer.Option(help="A model's name or id, or a JSON object or list.")]
 Student = Annotated[str | None, typer.Option(help="A model's name or id, or a JSON object.")]
 Dataset = Annotated[str | None, typer.Option(help="A data set's id, or a JSON object.")]
-Temperature = Annotated[float | None, typer.Option("--T", help="Divides both models' logits.")]
-Alpha = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="The teacher's share of the loss.")]
+Temperature = Annotated[float | None, typer.Option("--T", callback=finite, help="Divides both models' logits.")]
+Alpha = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, callback=finite, help="The teacher's share of the loss.")
+]
 Name = Annotated[str | None, typer.Option(help="A name for the job.")]
 Output = Annotated[str | None, typer.Option(help="The name under which the student becomes a model.")]
 Settings = Annotated[
@@ -117,17 +120,20 @@ def _flags(
 
 
 def _json_or_name(text: str | None) -> Any:
-    return _value(text) if text is not None and text.lstrip().startswith(("{", "[")) else text
+    return json_or_word(text) if text is not None and text.lstrip().startswith(("{", "[")) else text
 
 
 def _read(file: str) -> Json:
     if file != "-" and not Path(file).is_file():
         raise CommandFailed(f"there is no file {file}")
-    text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    # The bytes, and not a text: a Windows shell writes UTF-16, which tells itself by its first two.
+    written = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
-        spec = json.loads(text)
+        spec = read_json(written)
     except json.JSONDecodeError as error:
         raise CommandFailed(f"{file}: not JSON: {error.msg}, line {error.lineno} column {error.colno}") from error
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"{file}: neither UTF-8 nor UTF-16", "save it as UTF-8") from error
     if not isinstance(spec, dict):
         raise CommandFailed(f"{file}: a spec is a JSON object")
     return spec
@@ -148,15 +154,27 @@ def _set(spec: Json, setting: str) -> None:
             raise CommandFailed(f"--set {setting}: {parent} is no object in the spec")
         part[parent] = inner = dict(inner or {})
         part = inner
-    part[last] = _value(text)
+    part[last] = json_or_word(text)
 
 
-def _value(text: str) -> Any:
+def json_or_word(text: str) -> Any:
     """JSON where it is JSON, the text itself where it is not: `epochs=5` is a number, `scheduler=cosine` a word."""
     try:
-        return json.loads(text)
+        return read_json(text)
     except json.JSONDecodeError:
         return text
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON in UTF-8, UTF-16 or UTF-32. Raises CommandFailed for a number that is none, such as NaN or 1e999."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise CommandFailed(f"{written} is no number of JSON", "write a finite one")
+    return number
 
 
 def _say_what_next(job: Job) -> None:

@@ -20,7 +20,7 @@ from distill_client.cli.output import (
     write_json,
     write_table,
 )
-from distill_client.cli.submit import Settings, SpecFile, read_spec
+from distill_client.cli.submit import Settings, SpecFile, json_or_word, read_json, read_spec
 from distill_client.cli.sweep_table import show_sweep, values_of
 from distill_client.cli.watch import EXIT_CODES
 from distill_client.client import Client
@@ -133,16 +133,9 @@ def grid_of(written: list[str]) -> dict[str, list[Any]]:
 
 def _values(text: str) -> list[Any]:
     try:
-        return list(json.loads(f"[{text}]"))
+        return list(read_json(f"[{text}]"))
     except json.JSONDecodeError:
-        return [_value(word.strip()) for word in text.split(",")]
-
-
-def _value(word: str) -> Any:
-    try:
-        return json.loads(word)
-    except json.JSONDecodeError:
-        return word
+        return [json_or_word(word.strip()) for word in text.split(",")]
 
 
 def _follow(client: Client, sweep_id: str, *, as_json: bool) -> int:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from distill_client import ApiError, Client, NotOurs, Retries, ServerUnreachable, UnusableUrl
+from distill_client import ApiError, Client, NotOurs, Retries, ServerUnreachable, UnusableKey, UnusableUrl
 from tests.distill_client.scripted import Answer, Scripted
 from tests.servers import free_port
 
@@ -122,6 +122,21 @@ def test_the_key_travels_as_a_bearer_token(scripted: Scripted) -> None:
     with Client(scripted.url, "dk_secret") as client:
         client.jobs.get("job_1")
     assert scripted.asked[0].headers["authorization"] == "Bearer dk_secret"
+
+
+@pytest.mark.parametrize("key", ["dk_secret\n", " dk_secret\r\n"])
+def test_white_space_around_a_key_does_not_count(scripted: Scripted, key: str) -> None:
+    scripted.play(Answer(200, JOB))
+    with Client(scripted.url, key) as client:
+        client.jobs.get("job_1")
+    assert scripted.asked[0].headers["authorization"] == "Bearer dk_secret"
+
+
+@pytest.mark.parametrize("key", ["dk_secret…", "dk_sec\nret", "dk_secrét"])
+def test_a_key_that_no_header_carries_is_said_without_it(key: str) -> None:
+    with pytest.raises(UnusableKey) as raised:
+        Client(api_key=key)
+    assert "dk_sec" not in f"{raised.value} {raised.value!r}"
 
 
 def test_url_and_key_come_from_the_environment(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:

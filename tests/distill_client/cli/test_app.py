@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from distill_client.cli import app
 from distill_client.cli.app import ORDER
 from tests.distill_client.cli.conftest import Run
+from tests.distill_client.live import Live
 from tests.servers import free_port
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
@@ -78,7 +79,20 @@ def test_an_api_error_has_places_hints_and_the_request_id(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["show"], ["list", "--nope"], ["nope"], ["submit"], ["list", "-n", "0"], ["submit", "--alpha", "2"]]
+    "words",
+    [
+        ["show"],
+        ["list", "--nope"],
+        ["nope"],
+        ["submit"],
+        ["list", "-n", "0"],
+        ["submit", "--alpha", "2"],
+        ["submit", "--alpha", "nan"],
+        ["validate", "--T", "nan"],
+        ["validate", "--T", "inf"],
+        ["chat", "a-model", "--temperature", "nan"],
+        ["compare", "job_1", "a prompt", "--temperature", "nan"],
+    ],
 )
 def test_wrong_usage_exits_2(run: Run, words: list[str]) -> None:
     ran = run(*words)
@@ -88,3 +102,19 @@ def test_wrong_usage_exits_2(run: Run, words: list[str]) -> None:
 
 def test_the_version_is_the_packages() -> None:
     assert re.fullmatch(r"distill \d+\.\d+\.\d+\n", CliRunner().invoke(app, ["--version"]).stdout)
+
+
+def test_what_the_system_refuses_is_said_in_a_line(run: Run, live: Live, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    ran = run("download", live.finished_job(), "--to", str(tmp_path / "file" / "student"))
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: {tmp_path / 'file' / 'student'}")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_key_that_is_none_is_said_without_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILL_API_KEY", "dk_secret…")
+    ran = run("list")
+    assert ran.code == 1
+    assert "the API key has characters that no key has" in ran.err
+    assert "secret" not in ran.err

@@ -57,3 +57,15 @@ def test_a_file_in_the_way_is_said(run: Run, live: Live, tmp_path: Path) -> None
 def test_the_report_page_is_saved(run: Run, live: Live, tmp_path: Path) -> None:
     run("report", live.finished_job(), "--html", str(tmp_path / "r.html"))
     assert (tmp_path / "r.html").read_text() == "<html>report</html>"
+
+
+def test_a_folder_is_no_file_for_the_page(
+    run: Run, live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reports").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", "reports/", str(tmp_path)):
+        ran = run("report", live.finished_job(), "--html", folder)
+        assert ran.code == 2
+        assert "is a directory" in " ".join(ran.err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["reports"]

@@ -60,6 +60,36 @@ def test_a_file_that_is_no_json_is_said_with_its_place(run: Run, tmp_path: Path)
     assert "line 2 column 2" in ran.err
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_spec_is_read_as_any_shell_writes_it(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "job.json"
+    file.write_bytes('{"name": "Größe"}'.encode(encoding))
+    assert read_spec(str(file), {}, []) == {"name": "Größe"}
+
+
+def test_a_file_in_other_characters_is_said(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_bytes('{"name": "Größe"}'.encode("latin-1"))
+    ran = run("submit", str(file))
+    assert ran.code == 1
+    assert "neither UTF-8 nor UTF-16" in ran.err
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "[1, NaN]"])
+def test_a_number_that_json_has_not_is_refused(run: Run, tmp_path: Path, number: str) -> None:
+    (tmp_path / "job.json").write_text(f'{{"T": {number}}}')
+    for words in (["validate", "--teacher", "a", "--set", f"T={number}"], ["validate", str(tmp_path / "job.json")]):
+        ran = run(*words)
+        assert ran.code == 1
+        assert "is no number of JSON" in ran.err
+
+
+def test_a_character_that_no_text_can_carry_is_said(run: Run) -> None:
+    ran = run("validate", "-", stdin='{"name": "\\ud800"}')
+    assert ran.code == 1
+    assert ran.err.startswith("error: ")
+
+
 def test_a_file_that_is_not_there_is_said(run: Run) -> None:
     assert "there is no file nowhere.json" in run("submit", "nowhere.json").err
 
