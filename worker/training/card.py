@@ -10,7 +10,16 @@ from core.spec import JobSpec
 from worker.training.words import QUALITY_ROWS, models_of
 
 MLP = "PixelMlpForImageClassification"
-INERT = str.maketrans({"<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "[": "\\[", "]": "\\]", "\n": " ", "\r": " "})
+INERT = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "\\|[]*_"},
+        "<": "&lt;",
+        ">": "&gt;",
+        "`": "'",
+        "\n": " ",
+        "\r": " ",
+    }
+)
 
 
 def inert(text: object) -> str:
@@ -24,7 +33,7 @@ def model_card(spec: JobSpec, report: ClassificationReport) -> str:
         library_name=None if is_mlp(report) else "transformers",
         pipeline_tag=report.task,
         tags=[*(["knowledge-distillation"] if spec.teacher else []), report.task],
-        base_model=[teacher.model for teacher in spec.teacher_models] or None,
+        base_model=hub_start(spec),
         model_name=spec.output.model or spec.name or "distilled-student",
         eval_results=_results(spec, report),
     )
@@ -37,10 +46,28 @@ def model_card(spec: JobSpec, report: ClassificationReport) -> str:
             models=models_of(report),
             rows=QUALITY_ROWS,
             name=data.model_name,
+            **origins(spec),
             use=f"use_{'mlp' if is_mlp(report) else report.task.split('-')[0]}.md",
         )
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
+
+
+def hub_start(spec: JobSpec) -> str | None:
+    """Return the hub model whose weights the student began with, as hubs mean it; a name of this service is no link."""
+    start = spec.teacher_models[0].model if spec.student.from_teacher is not None else spec.student.model
+    return start if start is not None and "/" in start else None
+
+
+def origins(spec: JobSpec) -> dict[str, str]:
+    """Return, in words, who taught and what the student began with."""
+    names = [teacher.model for teacher in spec.teacher_models]
+    names += [spec.endpoint.model] if spec.endpoint is not None else []
+    start = "random weights" if spec.student.model is None else f"the weights of {spec.student.model}"
+    if spec.student.from_teacher is not None:
+        layers = ", ".join(map(str, spec.student.from_teacher.layers))
+        start = f"copies of layers {layers} (from 0) of {names[0]}"
+    return {"teachers": ", ".join(names), "start": start}
 
 
 def is_mlp(report: ClassificationReport) -> bool:

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from core.report import GenerationReport, WritingQuality
 from core.spec import JobSpec
 from worker.training import charts
-from worker.training.card import card_environment
+from worker.training.card import card_environment, hub_start, origins
 from worker.training.charts import Chart, Line, chart, series
 from worker.training.page import History, page_environment
 from worker.training.words import bytes_, count, nats, share
@@ -96,7 +96,7 @@ def writing_card(spec: JobSpec, report: GenerationReport) -> str:
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["knowledge-distillation", "text-generation"],
-        base_model=[teacher.model for teacher in spec.teacher_models],
+        base_model=hub_start(spec),
         model_name=spec.output.model or spec.name or "distilled-student",
         eval_results=[
             EvalResult(
@@ -114,6 +114,13 @@ def writing_card(spec: JobSpec, report: GenerationReport) -> str:
     body = (
         card_environment()
         .get_template("writing_card.md")
-        .render(spec=spec, report=report, models=columns_of(report), rows=rows_of(report), name=data.model_name)
+        .render(
+            spec=spec,
+            report=report,
+            models=columns_of(report),
+            rows=rows_of(report),
+            name=data.model_name,
+            **origins(spec),
+        )
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))

@@ -61,7 +61,7 @@ def test_a_job_on_labels_alone_has_no_teacher_and_says_so(taught: Outcome) -> No
     assert "without a teacher" in report.verdict
     page, card = ((taught.student / name).read_text() for name in ("report.html", "README.md"))
     assert "no teacher" in page
-    assert "trained on labels alone (CE(label, student))" in card
+    assert "trained on labels alone (`CE(label, student)`)" in card
     assert json.loads((taught.student / "spec.json").read_text())["teacher"] is None
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from core.report import GenerationReport, WritingQuality
 from core.spec import JobSpec
 from worker.training import charts
-from worker.training.card import card_environment
+from worker.training.card import card_environment, hub_start, origins
 from worker.training.charts import Chart, Line, chart, series
 from worker.training.generation.filters import REASONS
 from worker.training.language.page import columns_of
@@ -78,7 +78,7 @@ def texts_card(spec: JobSpec, report: GenerationReport) -> str:
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["knowledge-distillation", "text-generation"],
-        base_model=[teacher.model for teacher in spec.teacher_models],
+        base_model=hub_start(spec),
         model_name=spec.output.model or spec.name or "distilled-student",
         eval_results=[
             EvalResult(
@@ -104,7 +104,7 @@ def texts_card(spec: JobSpec, report: GenerationReport) -> str:
             models=columns_of(report, "Own completions"),
             rows=rows_of(report),
             name=data.model_name,
-            teachers=data.base_model or [spec.endpoint.model if spec.endpoint is not None else "its teacher"],
+            **origins(spec),
         )
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
