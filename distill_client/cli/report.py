@@ -94,7 +94,7 @@ def show_report(found: Report | GenerationReport) -> None:
         for sample in found.samples[:SAMPLES_SHOWN]:
             write_table(sample_table(sample))
         if found.gain is not None:
-            write(writing_gain_line(found.gain))
+            write(writing_gain_line(found.gain, by_texts=found.texts is not None))
     else:
         of_classes = (found.teacher, found.student_before, found.student_after)
         write_table(_table_of(ROWS, _columns(of_classes, "labels only", found.baseline)))
@@ -176,11 +176,15 @@ def gain_line(gain: Gain) -> str:
     return f"{line}, macro F1 {formats.points(gain.macro_f1)}, agreement {formats.points(gain.agreement)}"
 
 
-def writing_gain_line(gain: WritingGain) -> str:
-    """What the teacher brought over the texts alone, in nats per token with 95 % intervals; below zero is better."""
+def writing_gain_line(gain: WritingGain, *, by_texts: bool = False) -> str:
+    """What the teacher brought, in nats per token with 95 % intervals; below zero is better.
+
+    Over the texts alone; or, where it wrote texts to learn from, on those, over the data set's own completions.
+    """
+    over = "on the teacher's texts, over own completions" if by_texts else "over the texts alone"
     parts = [("KL to teacher", gain.kl_to_teacher, gain.kl_interval), ("loss", gain.loss, gain.loss_interval)]
     said = [f"{what} {_signed(value)}{_between(at, _signed)}" for what, value, at in parts if value is not None]
-    return f"Gain over the texts alone, nats per token: {', '.join(said)}"
+    return f"Gain {over}, nats per token: {', '.join(said)}"
 
 
 def _signed(value: float) -> str:

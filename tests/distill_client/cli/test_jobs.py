@@ -141,6 +141,16 @@ def test_a_report_by_texts_says_what_was_kept_and_what_is_not_known(run: Run, li
     assert found == a_report_by_texts().model_dump(mode="json")
 
 
+def test_a_gain_by_texts_says_on_which_and_over_what(run: Run, live: Live) -> None:
+    plain, by_texts = a_writing_report(), a_report_by_texts()
+    known = {"baseline": plain.baseline, "gain": plain.gain, "teacher": plain.teacher}
+    job_id = live.job(task="text-generation")
+    live.worker(job_id).succeed(by_texts.model_copy(update=known).model_dump(mode="json"))
+    out = run("report", job_id).out
+    assert "own completions" in out
+    assert "Gain on the teacher's texts, over own completions, nats per token: KL to teacher -0.400" in out
+
+
 def test_a_report_across_tokenizers_says_where_they_met_and_why_there_is_no_kl(run: Run, live: Live) -> None:
     job_id = live.job(task="text-generation")
     live.worker(job_id).succeed(a_report_across_tokenizers().model_dump(mode="json"))

@@ -20,23 +20,37 @@ def writing_verdict(
         return (
             f"{close[0].upper()}{close[1:]}, choosing the same token in {percent(after.agreement)} of places; {alone}."
         )
-    assert gain.kl_to_teacher is not None, "and so is KL"
+    return f"{_brought(gain)}: {close}."
+
+
+def _brought(gain: WritingGain) -> str:
+    """Say what both intervals allow: where one lies beyond zero, and on which side of it."""
+    assert gain.kl_to_teacher is not None, "where logits are learned, KL is measured"
     assert gain.kl_interval is not None
     kl = difference(gain.kl_to_teacher, gain.kl_interval.low, gain.kl_interval.high, "nats of KL to it")
     loss = difference(gain.loss, gain.loss_interval.low, gain.loss_interval.high, "nats of loss")
+    harm = "The teacher did harm against the texts alone"
     is_nearer, is_better = gain.kl_interval.high < 0, gain.loss_interval.high < 0
-    is_harmed = gain.loss_interval.low > 0
+    is_farther, is_worse = gain.kl_interval.low > 0, gain.loss_interval.low > 0
     if is_nearer and is_better:
         said = f"The teacher brought {kl} and {loss} per token over the texts alone"
-    elif is_nearer and is_harmed:
+    elif is_nearer and is_worse:
         said = f"The student is nearer to its teacher than the texts alone would bring it, {kl}, at a cost of {loss}"
     elif is_nearer:
         said = f"The teacher brought {kl} per token over the texts alone, and nothing measurable in loss, {loss}"
+    elif is_better and is_farther:
+        said = f"The teacher brought {loss} per token over the texts alone, at a cost of {kl}"
     elif is_better:
         said = f"The teacher brought {loss} per token over the texts alone, and nothing measurable in closeness, {kl}"
+    elif is_worse and is_farther:
+        said = f"{harm}, {loss} and {kl} per token"
+    elif is_worse:
+        said = f"{harm}, {loss} per token, and nothing measurable in closeness, {kl}"
+    elif is_farther:
+        said = f"{harm}, {kl} per token, and nothing measurable in loss, {loss}"
     else:
         said = f"The teacher brought nothing measurable over the texts alone, {kl} and {loss} per token"
-    return f"{said}: {close}."
+    return said
 
 
 Students = tuple[WritingQuality, WritingQuality, WritingQuality | None]

@@ -101,6 +101,10 @@ def test_the_card_has_numbers_for_programs_and_for_people() -> None:
         ((0.1, 0.3), (-0.45, -0.35), "at a cost of"),
         ((-0.5, -0.3), (-0.45, 0.35), "nothing measurable in closeness"),
         ((-0.5, 0.3), (-0.45, 0.35), "The teacher brought nothing measurable"),
+        ((-0.5, -0.3), (0.35, 0.45), "per token over the texts alone, at a cost of -0.400 nats of KL"),
+        ((0.1, 0.3), (-0.45, 0.35), "The teacher did harm against the texts alone, -0.400 nats of loss"),
+        ((-0.5, 0.3), (0.35, 0.45), "The teacher did harm against the texts alone, -0.400 nats of KL"),
+        ((0.1, 0.3), (0.35, 0.45), "The teacher did harm against the texts alone, -0.400 nats of loss"),
     ],
 )
 def test_the_verdict_claims_no_more_than_the_intervals_allow(
@@ -114,4 +118,6 @@ def test_the_verdict_claims_no_more_than_the_intervals_allow(
         agreement=0.1,
     )
     teacher, after, alone = writing_quality(3.0, parameters=200_000_000), writing_quality(4.0), writing_quality(4.4)
-    assert said in writing_verdict(teacher, after, alone, gain)
+    told = writing_verdict(teacher, after, alone, gain)
+    assert said in told
+    assert ("brought nothing" in told) == (loss[0] < 0 < loss[1] and kl[0] < 0 < kl[1])

@@ -84,4 +84,5 @@ def test_a_report_is_drawn_and_stays_text(known: dict[str, Any]) -> None:
         assert ("Right answers" in drawn) == bool(known)
         assert ("Loss on the data set" in drawn) == bool(known)
         assert ("Own completions" in drawn) == bool(known)
+    assert ("nats of loss per token of the teacher's texts, over" in page) == bool(known)
     assert ("Over the same student" in card) == bool(known)
