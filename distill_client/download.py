@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 
-from distill_client.errors import ApiError, ChecksumMismatch, ServerUnreachable, UnsafePath
+from distill_client.errors import ApiError, ChecksumMismatch, FilesInTheWay, ServerUnreachable, UnsafePath
 from distill_client.transport import Transport, reason_of
 from distill_client.upload import OnProgress
 
@@ -100,17 +100,47 @@ class RemoteFile:
 
 
 def fetch_all(
-    transport: Transport, wanted: Sequence[RemoteFile], folder: Path, on_progress: OnProgress | None = None
+    transport: Transport,
+    wanted: Sequence[RemoteFile],
+    folder: Path,
+    on_progress: OnProgress | None = None,
+    *,
+    replace: bool = False,
 ) -> list[Path]:
-    """Fetch files into a folder; progress is that of all together. Raises what Download.run does, and UnsafePath."""
+    """Fetch files into a folder; progress is that of all together.
+
+    Args:
+        replace: also what lies there under the same names with other content.
+
+    Raises what Download.run does, UnsafePath, and FilesInTheWay before anything is written.
+    """
+    kept = _kept(wanted, folder, replace=replace)
     total_bytes, done_bytes, files = sum(file.bytes for file in wanted), 0, []
     for file in wanted:
         counted = _shifted(on_progress, done_bytes, total_bytes)
-        files.append(Download(transport, file.href, below(folder, file.path), file.sha256, counted).run())
+        target = below(folder, file.path)
+        if file.path not in kept:
+            Download(transport, file.href, target, file.sha256, counted).run()
+        files.append(target)
         done_bytes += file.bytes
         if on_progress is not None:
             on_progress(done_bytes, total_bytes)
     return files
+
+
+def _kept(wanted: Sequence[RemoteFile], folder: Path, *, replace: bool) -> set[str]:
+    """Which of the files lie in the folder as they are, byte for byte. Raises FilesInTheWay for others."""
+    kept: set[str] = set()
+    others: list[str] = []
+    for file in wanted:
+        target = below(folder, file.path)
+        if target.is_file() and target.stat().st_size == file.bytes and sha256_of(target) == file.sha256:
+            kept.add(file.path)
+        elif target.exists() or target.is_symlink():
+            others.append(file.path)
+    if others and not replace:
+        raise FilesInTheWay(folder, others)
+    return kept
 
 
 def _shifted(on_progress: OnProgress | None, before_bytes: int, total_bytes: int) -> OnProgress | None:

@@ -1,6 +1,8 @@
 """What can go wrong for a client: the server said no, was not there, or sent other bytes than it promised."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -44,6 +46,21 @@ class ChecksumMismatch(ClientError):
 
     def __str__(self) -> str:
         return f"{self.path} has SHA-256 {self.actual_sha256[:12]}…, the server lists {self.expected_sha256[:12]}…"
+
+
+class FilesInTheWay(ClientError):
+    """A folder holds other files under the names of a download. Nothing was written."""
+
+    SHOWN = 3
+
+    def __init__(self, folder: Path, paths: Sequence[str]) -> None:
+        super().__init__(folder, paths)
+        self.folder, self.paths = folder, paths
+
+    def __str__(self) -> str:
+        more = len(self.paths) - self.SHOWN
+        named = ", ".join(self.paths[: self.SHOWN]) + (f" and {more} more" if more > 0 else "")
+        return f"{self.folder} has other files of the same names: {named}"
 
 
 class UnsafePath(ClientError):

@@ -151,16 +151,29 @@ class Jobs:
         return Download(self.transport, _href(job_id, artifact), target, artifact.sha256, on_progress).run()
 
     def download_folder(
-        self, job_id: str, folder: Path, below_path: str = "", on_progress: OnProgress | None = None
+        self,
+        job_id: str,
+        folder: Path,
+        below_path: str = "",
+        on_progress: OnProgress | None = None,
+        *,
+        replace: bool = False,
     ) -> Sequence[Path]:
-        """Fetch every artifact whose path begins with `below_path` into `folder`, without that beginning."""
-        wanted = [artifact for artifact in self.artifacts(job_id) if artifact.path.startswith(below_path)]
-        return self._download(job_id, wanted, folder, below_path, on_progress)
+        """Fetch every artifact whose path begins with `below_path` into `folder`, without that beginning.
 
-    def download_student(self, job_id: str, folder: Path, on_progress: OnProgress | None = None) -> Sequence[Path]:
-        """Fetch the student: a folder that transformers loads as it is."""
+        Raises FilesInTheWay where other files have their names, unless it is to `replace` them.
+        """
+        wanted = [artifact for artifact in self.artifacts(job_id) if artifact.path.startswith(below_path)]
+        files = [_remote(job_id, one, one.path.removeprefix(below_path)) for one in wanted]
+        return fetch_all(self.transport, files, folder, on_progress, replace=replace)
+
+    def download_student(
+        self, job_id: str, folder: Path, on_progress: OnProgress | None = None, *, replace: bool = False
+    ) -> Sequence[Path]:
+        """Fetch the student: a folder that transformers loads as it is. Raises FilesInTheWay like download_folder."""
         own = [artifact for artifact in self.artifacts(job_id) if not artifact.path.startswith(TEACHER_FOLDER)]
-        return self._download(job_id, own, folder, "", on_progress)
+        files = [_remote(job_id, one, one.path) for one in own]
+        return fetch_all(self.transport, files, folder, on_progress, replace=replace)
 
     def download_checkpoint(
         self, job_id: str, checkpoint_id: str, target: Path, on_progress: OnProgress | None = None
@@ -169,11 +182,9 @@ class Jobs:
         href = f"/v1/jobs/{job_id}/checkpoints/{checkpoint_id}/checkpoint.zip"
         return Download(self.transport, href, target, None, on_progress).run()
 
-    def _download(
-        self, job_id: str, wanted: Sequence[Artifact], folder: Path, prefix: str, on_progress: OnProgress | None
-    ) -> Sequence[Path]:
-        files = [RemoteFile(_href(job_id, one), one.path.removeprefix(prefix), one.bytes, one.sha256) for one in wanted]
-        return fetch_all(self.transport, files, folder, on_progress)
+
+def _remote(job_id: str, artifact: Artifact, path: str) -> RemoteFile:
+    return RemoteFile(_href(job_id, artifact), path, artifact.bytes, artifact.sha256)
 
 
 def _href(job_id: str, artifact: Artifact) -> str:

@@ -33,17 +33,20 @@ class Models:
     def get(self, name: str) -> Model:
         return Model.model_validate(json_of(self.transport.get(f"/v1/models/{name}")))
 
-    def download(self, name: str, folder: Path, on_progress: OnProgress | None = None) -> Sequence[Path]:
+    def download(
+        self, name: str, folder: Path, on_progress: OnProgress | None = None, *, replace: bool = False
+    ) -> Sequence[Path]:
         """Fetch a model into a folder that transformers loads as it is. Continues an earlier cut.
 
-        Raises ApiError, ServerUnreachable, ChecksumMismatch, UnsafePath.
+        Raises ApiError, ServerUnreachable, ChecksumMismatch, UnsafePath, and FilesInTheWay where other files have their
+        names, unless it is to `replace` them.
         """
         model = self.get(name)
         files = [
             RemoteFile(f"/v1/models/{model.model_id}/files/{quote(one.path)}", one.path, one.bytes, one.sha256)
             for one in model.files
         ]
-        return fetch_all(self.transport, files, folder, on_progress)
+        return fetch_all(self.transport, files, folder, on_progress, replace=replace)
 
     def classify(self, name: str, texts: Sequence[str | Mapping[str, str]]) -> Sequence[Classification]:
         """What a classifier says of each text (or {text, text_pair}). Raises ApiError."""

@@ -86,7 +86,7 @@ class Demo:
         finished = self.watch(job)
         students = self.folder / "student"
         with byte_bar("student") as on_progress:
-            files = self.client.jobs.download_student(job.id, students, on_progress)
+            files = self.client.jobs.download_student(job.id, students, on_progress, replace=True)
         step(f"Downloaded the student: {len(files)} files, every SHA-256 checked, in {students}")
         self.classify(job.id, students)
         if finished.report is not None:
@@ -131,7 +131,7 @@ class Demo:
         """Let plain transformers classify three sentences, with the fine-tuned teacher beside the student."""
         teachers = self.folder / "teacher"
         with byte_bar("teacher") as on_progress:
-            taught = self.client.jobs.download_folder(job_id, teachers, "teacher/", on_progress)
+            taught = self.client.jobs.download_folder(job_id, teachers, "teacher/", on_progress, replace=True)
         folders = {"teacher": teachers} if taught else {}
         folders["student"] = students
         step("Classifying three sentences with plain transformers")

@@ -14,6 +14,8 @@ from distill_client.cli.watch import byte_bar
 from distill_client.client import Client
 from distill_client.download import below
 
+Force = Annotated[bool, typer.Option("--force", help="Replace other files of the same names.")]
+
 
 @app.command()
 def download(
@@ -22,6 +24,7 @@ def download(
     to: Annotated[Path | None, typer.Option(help="The folder; without it one with the job's id.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="With the teacher, where the job trained it.")] = False,
     checkpoint: Annotated[str | None, typer.Option(help="A checkpoint's id, or `latest`, as a zip.")] = None,
+    force: Force = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Download the student into a folder that transformers loads as it is. Every file's SHA-256 is checked."""
@@ -31,9 +34,9 @@ def download(
             chosen = _newest(client, job_id) if checkpoint == "latest" else checkpoint
             files = [client.jobs.download_checkpoint(job_id, chosen, below(folder, f"{chosen}.zip"), on_progress)]
         elif everything:
-            files = list(client.jobs.download_folder(job_id, folder, on_progress=on_progress))
+            files = list(client.jobs.download_folder(job_id, folder, on_progress=on_progress, replace=force))
         else:
-            files = list(client.jobs.download_student(job_id, folder, on_progress))
+            files = list(client.jobs.download_student(job_id, folder, on_progress, replace=force))
     if not files:
         raise CommandFailed(f"{job_id} has nothing to download yet", f"watch it: distill watch {job_id}")
     tell(files, folder, as_json)

@@ -1,7 +1,7 @@
 """Errors as a user reads them: what happened, where, what to do next."""
 
 from distill_client.cli.output import err, joined, say
-from distill_client.errors import ApiError, ClientError, ServerUnreachable
+from distill_client.errors import ApiError, ClientError, FilesInTheWay, ServerUnreachable
 
 
 class CommandFailed(ClientError):
@@ -22,6 +22,8 @@ def explain(error: ClientError) -> None:
         _explain_answer(error)
     elif isinstance(error, CommandFailed) and error.hint:
         _line("hint", error.hint, "cyan")
+    elif isinstance(error, FilesInTheWay):
+        _line("hint", "choose another folder with --to, or replace them with --force", "cyan")
     elif isinstance(error, ServerUnreachable):
         _line("hint", "start one with `distill up`, or point DISTILL_URL (or --url) at a running one", "cyan")
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from distill_client.cli import formats
 from distill_client.cli.app import JsonFlag, app, connect
-from distill_client.cli.download import folder_for, tell
+from distill_client.cli.download import Force, folder_for, tell
 from distill_client.cli.output import say, styled, table, write, write_json, write_table
 from distill_client.cli.watch import byte_bar
 from distill_client.shapes import Model
@@ -66,12 +66,13 @@ def download(
     ctx: typer.Context,
     name: ModelName,
     to: Annotated[Path | None, typer.Option(help="The folder; without it one with the model's name.")] = None,
+    force: Force = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Download a model into a folder that transformers loads as it is. Every file's SHA-256 is checked."""
     folder = folder_for(to, name)
     with connect(ctx) as client, byte_bar(name, quiet=as_json) as on_progress:
-        files = client.models.download(name, folder, on_progress)
+        files = client.models.download(name, folder, on_progress, replace=force)
     tell(files, folder, as_json)
 
 

@@ -109,7 +109,7 @@ def main() -> int:
         dataset = client.datasets.upload(content, "mnist").id
         teacher = run(client, "teacher.json", dataset, None, chosen.seed)
         student = run(client, "student.json", dataset, teacher.id, chosen.seed)
-        client.jobs.download_student(student.id, chosen.folder / "student")
+        client.jobs.download_student(student.id, chosen.folder / "student", replace=True)
     assert student.report is not None
     say("\n" + "\n".join(table(student.report)))
     say(f"\nThe student is in {chosen.folder / 'student'}. All of it took {time.monotonic() - began:.0f} s.")

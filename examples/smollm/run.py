@@ -119,7 +119,7 @@ def knows_model(client: Client, name: str) -> bool:
 
 def keep(client: Client, job: Job, folder: Path) -> None:
     """Download the student, with its report as a page."""
-    client.jobs.download_student(job.id, folder / "student")
+    client.jobs.download_student(job.id, folder / "student", replace=True)
     page = next((one for one in client.jobs.artifacts(job.id) if one.path == "report.html"), None)
     if page is not None:
         client.jobs.download_artifact(job.id, page, folder / "report.html")

@@ -90,6 +90,13 @@ def test_a_models_life(run: Run, encoder: str) -> None:
     there = Path(encoder).with_name("there")
     assert f"in {there}" in run("models", "download", "tiny", "--to", str(there)).out
     assert {file.name: file.read_bytes() for file in there.iterdir()}.items() >= model_files().items()
+    (there / "config.json").write_text("mine")
+    refused = run("models", "download", "tiny", "--to", str(there))
+    assert refused.code == 1
+    assert "has other files of the same names: config.json" in refused.err
+    assert (there / "config.json").read_text() == "mine"
+    assert run("models", "download", "tiny", "--to", str(there), "--force").code == 0
+    assert (there / "config.json").read_bytes() == model_files()["config.json"]
     again = run("models", "upload", encoder, "--name", "tiny")
     assert again.code == 1
     assert "there is already a model 'tiny'" in again.err
