@@ -246,7 +246,7 @@ class GenerationReport(Part):
     compression: float | None
     """Teacher parameters over student parameters."""
     speedup: float | None
-    """Student tokens per second over the teacher's."""
+    """Student tokens per second over the teacher's; None where their tokens are others, or the teacher is not here."""
     cost: Cost
     verdict: str
     """The report in one sentence."""

@@ -83,7 +83,7 @@ def assess_writers(
         alignment=_alignment(readings),
         samples=_samples(readings, student.tokenizer, texts),
         compression=teacher.parameters / after.parameters,
-        speedup=after.tokens_per_second / teacher.tokens_per_second,
+        speedup=after.tokens_per_second / teacher.tokens_per_second if readings.mates is None else None,
         cost=desk.cost(trained.steps),
         verdict=writing_verdict(teacher, after, alone, gain)
         if readings.mates is None

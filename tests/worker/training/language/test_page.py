@@ -65,6 +65,8 @@ def test_without_a_kl_the_page_and_the_card_say_why_and_lead_with_the_loss() -> 
         assert "nats of KL to the teacher" not in said
     assert "of the student&#39;s tokens" in shown or "of the student's tokens" in shown
     assert "74.3 %" in shown
+    assert "faster for one text" not in shown, "tokens of other lengths are no measure of it"
+    assert "faster for one text" in page()
     assert "Distance of sorted" not in page(), "where there is a KL, it is what counts"
     assert "kl_to_teacher" not in card.split("---")[1]
 

@@ -143,6 +143,7 @@ def test_a_job_brings_the_student_nearer_and_says_what_cannot_be_measured(lab: W
     assert 0 < report.alignment.aligned_tokens <= report.examples.kept_tokens
     assert "logits cannot be compared" in report.alignment.incomparable
     assert "there is no KL to it" in report.verdict
+    assert report.speedup is None
     assert {"validation/uld", "validation/loss", "kd_loss"} <= set(notebook.series)
     assert not {"validation/kl", "validation/agreement"} & set(notebook.series)
     assert notebook.said("begin where one of the teacher's does")

@@ -58,7 +58,7 @@ def assess_texts(finished: Finished) -> GenerationReport:
         texts=texts,
         samples=_samples(finished, scores),
         compression=size / after.parameters if size else None,
-        speedup=after.tokens_per_second / teacher.tokens_per_second if teacher is not None else None,
+        speedup=after.tokens_per_second / teacher.tokens_per_second if teacher and not texts.incomparable else None,
         cost=desk.cost(finished.trained.steps),
         verdict=texts_verdict(texts, teacher, (before, after, alone), gain),
     )
