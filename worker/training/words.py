@@ -43,7 +43,7 @@ QUALITY_ROWS: list[tuple[str, Callable[[Quality], str]]] = [
     ("Agreement with teacher", lambda q: share(q.agreement)),
     ("KL to teacher, nats", lambda q: nats(q.kl_to_teacher)),
     ("Parameters", lambda q: count(q.parameters)),
-    ("Size of weights", lambda q: bytes_(q.bytes)),
+    ("Size of float32 weights", lambda q: bytes_(q.bytes)),
     ("Latency of one example", lambda q: f"{q.latency_ms:.1f} ms"),
     ("Throughput", lambda q: f"{q.examples_per_second:,.0f} /s"),
 ]

@@ -23,7 +23,7 @@ ROWS: list[tuple[str, Callable[[WritingQuality], str]]] = [
     (ULD, lambda q: nats(q.uld_to_teacher)),
     ("Distinct pairs of tokens", lambda q: share(q.distinct_2)),
     ("Parameters", lambda q: count(q.parameters)),
-    ("Size of weights", lambda q: bytes_(q.bytes)),
+    ("Size of float32 weights", lambda q: bytes_(q.bytes)),
     ("Tokens per second, one text", lambda q: f"{q.tokens_per_second:,.0f}"),
 ]
 
