@@ -63,7 +63,12 @@ def _columns(checked: Checked) -> Iterator[Fault]:
 def _labels(checked: Checked, labels: Labels, max_labels: int) -> Iterator[Fault]:
     spec = checked.spec
     parts: list[Part] = ["dataset", "columns", "label"]
-    if labels.names is None or len(labels.names) > max_labels:
+    if checked.columns.get(labels.column, {}).get("type") == "json":
+        detail = (
+            f"column '{labels.column}' holds lists or objects; an example has one label, written as text or a number"
+        )
+        yield fault(parts, "not_a_label", detail)
+    elif labels.names is None or len(labels.names) > max_labels:
         yield fault(parts, "too_many_labels", f"column '{labels.column}' has more than {max_labels} different labels")
     elif len(labels.names) == 1:
         yield fault(parts, "one_class", f"all labels are '{labels.names[0]}': there is nothing to tell apart")

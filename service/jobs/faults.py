@@ -26,6 +26,7 @@ CHECK_HINTS = {
     "no_prompts": "Name a column of prompts or of chats in dataset.columns, or use method.type logits.",
     "not_a_language_model": "Name a causal language model, whose architecture ends in ForCausalLM.",
     "too_many_labels": "Name the column that holds the class in dataset.columns.label.",
+    "not_a_label": "Give each example one label; several at once, or a number to be guessed, are not learned here.",
     "one_class": "A classifier needs two classes or more.",
     "no_labels": "Set alpha to 1 (and leave finetune out) to learn from the teacher alone.",
     "nothing_held_out": "Give dataset.test or dataset.validation a share.",

@@ -65,6 +65,8 @@ def test_labels_must_be_two_or_more_and_not_too_many(http: httpx.Client) -> None
     many = upload_dataset(http, examples(1200, labels=[f"l{n}" for n in range(1200)]))
     codes = [code for _, code in faults(http, dataset=many)]
     assert codes == ["too_many_labels"]
+    lists = upload_dataset(http, lines(*[{"text": f"t{n}", "label": ["a", "b"]} for n in range(40)]))
+    assert faults(http, dataset=lists) == [("/dataset/columns/label", "not_a_label")]
     none = upload_dataset(http, lines(*[{"text": f"t{n}", "label": None} for n in range(40)]))
     assert ("/dataset/columns/label", "no_labels") in faults(http, dataset=none)
 
