@@ -21,6 +21,8 @@ ALONE = 2
 WRITTEN_TEXT = 2
 """Texts that are read in the time in which one is written."""
 SAMPLE_TOKENS = 48
+WARM_UP_TOKENS = 2
+"""One after the prompt, and one after a token: both kinds of step."""
 UNBOUNDED = 1 << 30
 KEY = (0, 0)
 """What a draw would depend on; none is made."""
@@ -66,6 +68,9 @@ def write(
     writer = ModelWriter(twin.train(False), tokenizer, likeliest, seed=0)
     longest = room - likeliest.max_new_tokens
     prompts = [scripts.prompt(int(row))[0].tolist()[-longest:] for row in rows]
+    # What a first step costs once, such as buffers and threads, says nothing of how fast a model writes.
+    short = likeliest.model_copy(update={"max_new_tokens": min(WARM_UP_TOKENS, likeliest.max_new_tokens)})
+    ModelWriter(twin, tokenizer, short, seed=0).complete(prompts[:1], [KEY], look)
     started = time.perf_counter()
     alone = [writer.complete([prompt], [KEY], look)[0] for prompt in prompts[:ALONE]]
     seconds = time.perf_counter() - started
