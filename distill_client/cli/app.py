@@ -1,7 +1,6 @@
 """The command `distill`, its options for every command, and how errors become exit codes."""
 
 import errno
-import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -63,14 +62,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )
-
-
-def finite(value: float | None) -> float | None:
-    """Refuse what a number of JSON cannot be. To be an option's callback: a range lets NaN pass."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter("a finite number is needed")
-    return value
-
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line, and nothing else, to stdout.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]

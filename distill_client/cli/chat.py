@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_client.chat import Message
-from distill_client.cli.app import JsonFlag, app, connect, finite
+from distill_client.cli.app import JsonFlag, app, connect
 from distill_client.cli.models import ModelName
 from distill_client.cli.output import err, plain, say, write_json
 from distill_client.client import Client
@@ -22,9 +22,7 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option(help="What stands before the talk.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, callback=finite, help="0 always takes the likeliest.")
-    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 always takes the likeliest.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same answers.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

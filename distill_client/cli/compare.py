@@ -7,7 +7,7 @@ import typer
 
 from distill_client.answers import ComparedSide, Comparison
 from distill_client.cli import formats
-from distill_client.cli.app import JobId, JsonFlag, app, connect, finite
+from distill_client.cli.app import JobId, JsonFlag, app, connect
 from distill_client.cli.output import joined, styled, table, write, write_json, write_table
 from distill_client.shapes import Json
 
@@ -21,9 +21,7 @@ def compare(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT…", help="Up to 16; of classifiers: texts.")],
     as_chat: Annotated[bool, typer.Option("--chat", help="Ask each prompt as a user's message of a chat.")] = False,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer (64).")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, callback=finite, help="0, the likeliest, when absent.")
-    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0, the likeliest, when absent.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Draws the answers where the temperature is not 0.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

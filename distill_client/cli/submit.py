@@ -9,20 +9,26 @@ from typing import Annotated, Any
 import typer
 
 from distill_client.cli import formats
-from distill_client.cli.app import USAGE, JsonFlag, app, connect, finite
+from distill_client.cli.app import USAGE, JsonFlag, app, connect
 from distill_client.cli.failures import CommandFailed
 from distill_client.cli.output import say, write, write_json
 from distill_client.cli.watch import follow
 from distill_client.shapes import Job, Json, Resolved
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse what a number of JSON cannot be, for an option without a range of its own."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("a finite number is needed")
+    return value
+
 
 SpecFile = Annotated[str | None, typer.Argument(metavar="[FILE|-]", help="The spec as JSON; - reads stdin.")]
 Teacher = Annotated[str | None, typer.Option(help="A model's name or id, or a JSON object or list.")]
 Student = Annotated[str | None, typer.Option(help="A model's name or id, or a JSON object.")]
 Dataset = Annotated[str | None, typer.Option(help="A data set's id, or a JSON object.")]
 Temperature = Annotated[float | None, typer.Option("--T", callback=finite, help="Divides both models' logits.")]
-Alpha = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, callback=finite, help="The teacher's share of the loss.")
-]
+Alpha = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="The teacher's share of the loss.")]
 Name = Annotated[str | None, typer.Option(help="A name for the job.")]
 Output = Annotated[str | None, typer.Option(help="The name under which the student becomes a model.")]
 Settings = Annotated[
