@@ -23,6 +23,8 @@ from service.serving.forwarding import Serving
 
 # Each takes a thread for as long as it is checked; many more would leave none for those who only look.
 UPLOADS_AT_ONCE = 8
+# Servers of others that are asked before a job is stored; each may keep us waiting, and its answer in memory.
+PROBES_AT_ONCE = 8
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Service:
     measures: Measures
     serving: Serving
     upload_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+    probe_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))
     is_closing: bool = False
     """Set when the process is told to stop, so that event streams end instead of holding it up."""
 

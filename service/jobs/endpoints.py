@@ -60,7 +60,7 @@ MAX_WAIT_SECONDS = 60
         **problems(409, 415),
     },
 )
-def create_job(
+async def create_job(
     spec: Annotated[JobSpec, Body(openapi_examples=SPEC_EXAMPLES)],
     session: WriteDep,
     caller: CallerDep,
@@ -73,25 +73,29 @@ def create_job(
 ) -> Response:
     """Accept a distillation job. Training starts when a worker is free."""
     # Before the first statement: a transaction that waited for a server of others would keep every writer waiting.
-    unheard = likeliest_unheard(service.database, caller.owner, spec, settings)
-    replayed = None if dry_run else once.earlier_answer(session)
-    if replayed is not None:
-        return replayed
-    checked = check(session, caller.owner, spec, blobs, settings, unheard)
-    guess = estimate(session, checked)
-    if dry_run:
-        answer = DryRunOut(spec=checked.spec, estimate=guess, warnings=checked.warnings)
-        return Response(answer.model_dump_json(), status.HTTP_200_OK, media_type="application/json")
-    job = Jobs(session, caller.owner).add(checked.spec, guess, checked.model_ids)
-    for warning in checked.warnings:
-        record_event(session, job.id, warning, level="warning")
-    if checked.warnings:
-        session.refresh(job)
-    out = job_out(job, queue_position(session, job))
-    kept = once.keep(session, status.HTTP_202_ACCEPTED, out.model_dump_json(), {"Location": out.links.self})
-    session.commit()  # the row first: a worker must never hear of a job it cannot read
-    publish(queue, session, [job])
-    return kept
+    unheard = await likeliest_unheard(service, caller.owner, spec)
+
+    def accept() -> Response:
+        replayed = None if dry_run else once.earlier_answer(session)
+        if replayed is not None:
+            return replayed
+        checked = check(session, caller.owner, spec, blobs, settings, unheard)
+        guess = estimate(session, checked)
+        if dry_run:
+            answer = DryRunOut(spec=checked.spec, estimate=guess, warnings=checked.warnings)
+            return Response(answer.model_dump_json(), status.HTTP_200_OK, media_type="application/json")
+        job = Jobs(session, caller.owner).add(checked.spec, guess, checked.model_ids)
+        for warning in checked.warnings:
+            record_event(session, job.id, warning, level="warning")
+        if checked.warnings:
+            session.refresh(job)
+        out = job_out(job, queue_position(session, job))
+        kept = once.keep(session, status.HTTP_202_ACCEPTED, out.model_dump_json(), {"Location": out.links.self})
+        session.commit()  # the row first: a worker must never hear of a job it cannot read
+        publish(queue, session, [job])
+        return kept
+
+    return await run_in_threadpool(accept)
 
 
 @router.get("", response_model=PageOut[JobOut])

@@ -1,6 +1,7 @@
 """The line to a server: who is connected to was judged, and what is secret stays here."""
 
 import asyncio
+import gzip
 import ipaddress
 import json
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from core.endpoints import EndpointNotAllowed, EndpointSpec, EndpointTeacher
 from core.errors import SecretUnreadable
 from core.spec import JobSpec
 from core.wire import Order
-from tests.misbehaving import Fault, misbehaving, refusing
+from tests.misbehaving import Fault, completion, misbehaving, refusing
 from worker import endpoints
 from worker.endpoints import HttpLine, line_of, proxy_of, retry_after_seconds
 from worker.training.endpoint.line import NoReply, Reply
@@ -102,6 +103,16 @@ def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     endless = misbehaving(lambda number, body: Fault(body=b"x" * 5000))
     with endless as server, pytest.raises(NoReply, match="larger than 1,000 bytes") as found:
         post(server.url)
+    assert found.value.was_sent
+
+
+def test_a_packed_answer_is_not_unpacked() -> None:
+    answer = gzip.compress(gzip.compress(json.dumps(completion("hello")).encode()))
+    packed = Fault(body=answer, headers=(("Content-Encoding", "gzip, gzip"),))
+    with misbehaving(lambda number, body: packed) as server:
+        with pytest.raises(NoReply, match=r"packed \(gzip, gzip\)") as found:
+            post(server.url)
+        assert server.headers[0]["Accept-Encoding"] == "identity"
     assert found.value.was_sent
 
 

@@ -1,11 +1,20 @@
 """A server is asked once, at POST, whether it tells its likeliest tokens; one that is not heard is the worker's."""
 
+import gzip
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from service.deps import PROBES_AT_ONCE
+from service.jobs import probing
 from tests.misbehaving import CUT, GARBAGE, RESET, Decide, Fault, completion, misbehaving, refusing, saying
 from tests.service.live import running_service
 from tests.service.samples import lines, upload_dataset, upload_writer
@@ -106,3 +115,51 @@ def test_nobody_is_asked_where_nothing_is_wanted_or_nothing_may_be_called(
         assert ("/teacher/endpoint/base_url", "endpoint_not_allowed") in refusals
         assert asked(http, job, "http://127.0.0.1:9/v1") == []
         assert server.calls == []
+
+
+def test_a_packed_answer_is_not_unpacked(http: httpx.Client, job: dict[str, Any]) -> None:
+    answer = gzip.compress(gzip.compress(json.dumps(completion("ready")).encode()))
+    packed = Fault(body=answer, headers=(("Content-Encoding", "gzip, gzip"),))
+    with misbehaving(lambda *_: packed) as server:
+        assert asked(http, job, server.url) == []
+        assert server.headers[0]["Accept-Encoding"] == "identity"
+
+
+def test_servers_that_do_not_answer_keep_nobody_else_waiting(
+    http: httpx.Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(probing, "MOST_SECONDS", 4.0)
+    with misbehaving(lambda *_: Fault(hang_seconds=30)) as server, ThreadPoolExecutor(45) as clients:
+        waiting = [clients.submit(asked, http, job, server.url) for _ in range(45)]
+        deadline = time.monotonic() + 10
+        while server.busy < PROBES_AT_ONCE:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert http.get("/v1/jobs").status_code == 200
+        assert not any(answer.done() for answer in waiting)
+        assert server.most_busy == PROBES_AT_ONCE
+        assert [answer.result() for answer in waiting] == [[]] * 45
+
+
+def test_a_server_that_answers_a_byte_at_a_time_is_given_up(
+    http: httpx.Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "MOST_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = slow.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not ended.wait(0.1):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began = time.monotonic()
+        assert asked(http, job, f"http://127.0.0.1:{slow.getsockname()[1]}/v1") == []
+        assert time.monotonic() - began < 10
+        ended.set()
+        thread.join()
