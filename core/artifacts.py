@@ -51,4 +51,5 @@ def checkpoint(session: Session, job_id: str, checkpoint_id: str) -> Checkpoint:
 def checkpoints_of(session: Session, job_id: str) -> Sequence[Checkpoint]:
     """Every checkpoint, the newest of each phase first."""
     query = select(Checkpoint).where(Checkpoint.job_id == job_id)
-    return session.scalars(query.order_by(Checkpoint.phase, Checkpoint.step.desc(), Checkpoint.id.desc())).all()
+    newest = (Checkpoint.attempt.desc(), Checkpoint.step.desc(), Checkpoint.id.desc())
+    return session.scalars(query.order_by(Checkpoint.phase, *newest)).all()

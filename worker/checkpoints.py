@@ -129,7 +129,9 @@ def _write_row(database: Database, lease: Lease, row: Checkpoint) -> list[str] |
 
 def _forget_outdated(session: Session, newest: Checkpoint) -> list[str]:
     query = select(Checkpoint.id).where(Checkpoint.job_id == newest.job_id, Checkpoint.phase == newest.phase)
-    ids = session.scalars(query.order_by(Checkpoint.id.desc()).offset(KEPT_PER_PHASE)).all()
+    # An id tells the time of the clock of its worker, which may be behind that of the one before.
+    query = query.order_by(Checkpoint.attempt.desc(), Checkpoint.step.desc(), Checkpoint.id.desc())
+    ids = session.scalars(query.offset(KEPT_PER_PHASE)).all()
     if ids:
         session.execute(delete(Checkpoint).where(Checkpoint.id.in_(ids)))
     return list(ids)

@@ -12,6 +12,7 @@ from core.errors import DiskFull, StorageUnavailable
 from core.events import events_after
 from core.leases import Lease
 from tests.worker.conftest import MakeJob, claimed
+from worker import checkpoints
 from worker.checkpoints import checkpoint_folder, keep_checkpoint, put_patiently, restore_checkpoints
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -112,3 +113,23 @@ def test_of_two_of_the_same_step_the_newer_one_comes_back(
         assert keep_checkpoint(database, blobs, lease, 1, "writing", 5, folder, {})
     restore_checkpoints(database, blobs, job.id, tmp_path / "b")
     assert (tmp_path / "b/writing/checkpoint-5/ledger.json").read_text() == "newer"
+
+
+def test_a_later_attempt_on_a_worker_whose_clock_is_behind_keeps_its_checkpoints(
+    database: Database, blobs: Blobs, queued: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, job = claimed(database, queued())
+    keep(database, blobs, lease, tmp_path / "a", 1, 2)
+    behind = iter(["ckpt_0001", "ckpt_0002", "ckpt_0003"])
+    monkeypatch.setattr(checkpoints, "make_id", lambda prefix: next(behind))
+    for step in (2, 3):
+        folder = write_checkpoint(tmp_path / "later", step)
+        (folder / "attempt").write_text("2")
+        assert keep_checkpoint(database, blobs, lease, 2, "student", step, folder, {})
+    with database.read() as session:
+        assert [row.id for row in checkpoints_of(session, job.id)] == ["ckpt_0002", "ckpt_0001"]
+    restore_checkpoints(database, blobs, job.id, tmp_path / "b")
+    restored = sorted((tmp_path / "b" / "student").iterdir())
+    assert [path.name for path in restored] == ["checkpoint-2", "checkpoint-3"]
+    assert (restored[0] / "attempt").read_text() == "2"
+    assert len({key.split("/")[3] for key, _ in blobs.list_below(f"jobs/{job.id}/checkpoints")}) == 2
