@@ -1,13 +1,14 @@
 """Lists on the wire: a cursor out of the query, a page into the answer."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from dataclasses import replace
+from typing import Annotated, Generic, Literal, TypeVar
 
 from fastapi import Depends, Query
 from pydantic import BaseModel
 
 from core.errors import NotFound
-from core.pages import Cursor, Order
+from core.pages import Cursor, Order, RowT
 from service.errors import UnknownCursor
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
@@ -40,11 +41,14 @@ CursorDep = Annotated[Cursor, Depends(_newest_first)]
 AscendingDep = Annotated[Cursor, Depends(_oldest_first)]
 
 
-def require_known(cursor: Cursor, get: Callable[[str], Any]) -> None:
-    """Raise UnknownCursor unless `get` finds the row that the page follows."""
+def known_cursor(cursor: Cursor, get: Callable[[str], RowT]) -> Cursor:
+    """Return the cursor behind the id of the row that `get` finds: some rows go by a name too, but no order does.
+
+    Raises UnknownCursor.
+    """
     if cursor.after is None:
-        return
+        return cursor
     try:
-        get(cursor.after)
+        return replace(cursor, after=get(cursor.after).id)
     except NotFound:
         raise UnknownCursor(cursor.after) from None

@@ -12,7 +12,7 @@ from service.api_keys.schemas import ApiKeyOut, ApiKeySpec, IssuedKeyOut, api_ke
 from service.deps import CallerDep, ReadDep, WriteDep
 from service.idempotency import OnceDep
 from service.openapi import problems
-from service.pages import CursorDep, PageOut, page_out, require_known
+from service.pages import CursorDep, PageOut, known_cursor, page_out
 from service.strict import StrictRoute
 
 router = APIRouter(prefix="/v1/api-keys", tags=["api-keys"], route_class=StrictRoute, responses=problems())
@@ -37,7 +37,7 @@ def create_api_key(spec: ApiKeySpec, session: WriteDep, caller: CallerDep, once:
 @router.get("", response_model=PageOut[ApiKeyOut])
 def list_api_keys(session: ReadDep, cursor: CursorDep) -> PageOut[ApiKeyOut]:
     """All keys, the newest first, without their secrets."""
-    require_known(cursor, lambda after: _get(session, after))
+    cursor = known_cursor(cursor, lambda after: _get(session, after))
     page = keys_page(session, None, cursor)
     return page_out([api_key_out(row) for row in page.rows], [row.id for row in page.rows], page.has_more)
 

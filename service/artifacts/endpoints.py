@@ -12,7 +12,7 @@ from service.downloads import FILE, ZIP, AnyResponse, ZipResponse, file_answer, 
 from service.errors import UnknownCursor
 from service.jobs.schemas import ArtifactOut, CheckpointOut, artifact_out, checkpoint_out
 from service.openapi import problems
-from service.pages import AscendingDep, CursorDep, PageOut, page_out, require_known
+from service.pages import AscendingDep, CursorDep, PageOut, known_cursor, page_out
 from service.strict import StrictRoute
 
 router = APIRouter(prefix="/v1/jobs", tags=["artifacts"], route_class=StrictRoute, responses=problems(404))
@@ -66,7 +66,7 @@ def get_student(
 def list_checkpoints(job_id: str, jobs: JobsRead, session: ReadDep, cursor: CursorDep) -> PageOut[CheckpointOut]:
     """What a job could continue from, the newest first."""
     jobs.get(job_id)
-    require_known(cursor, lambda after: checkpoint(session, job_id, after))
+    cursor = known_cursor(cursor, lambda after: checkpoint(session, job_id, after))
     page = checkpoint_page(session, job_id, cursor)
     return page_out([checkpoint_out(row) for row in page.rows], [row.id for row in page.rows], page.has_more)
 

@@ -30,7 +30,7 @@ from service.deps import (
 from service.downloads import FILE, AnyResponse, file_answer
 from service.idempotency import OnceDep
 from service.openapi import problems
-from service.pages import CursorDep, PageOut, page_out, require_known
+from service.pages import CursorDep, PageOut, known_cursor, page_out
 from service.serving.listening import while_listened_to
 from service.strict import StrictRoute
 from service.uploads import filename_of, save, scratch_folder
@@ -98,7 +98,7 @@ def list_datasets(
     derived_from: Annotated[str | None, Query(description="A job: what its teacher wrote.", max_length=100)] = None,
 ) -> PageOut[DatasetOut]:
     """Your data sets, the newest first."""
-    require_known(cursor, datasets.get)
+    cursor = known_cursor(cursor, datasets.get)
     page = datasets.page(cursor, derived_from)
     return page_out([dataset_out(row) for row in page.rows], [row.id for row in page.rows], page.has_more)
 

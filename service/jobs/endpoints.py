@@ -40,7 +40,7 @@ from service.jobs.outbox import publish
 from service.jobs.probing import likeliest_unheard
 from service.jobs.schemas import DryRunOut, JobOut, ResultOut, artifact_out, job_out, links_of
 from service.openapi import problems
-from service.pages import CursorDep, PageOut, page_out, require_known
+from service.pages import CursorDep, PageOut, known_cursor, page_out
 from service.problems import Fault
 from service.strict import StrictRoute
 
@@ -111,7 +111,7 @@ def list_jobs(
     q: Annotated[str | None, Query(description="Part of the name.", max_length=200)] = None,
 ) -> PageOut[JobOut]:
     """Your jobs, the newest first."""
-    require_known(cursor, jobs.get)
+    cursor = known_cursor(cursor, jobs.get)
     wanted = JobFilter(status, task, _labels(label or []), _utc(created_after), _utc(created_before), q)
     page = jobs.page(wanted, cursor)
     places = queue_positions(session, page.rows)
@@ -145,7 +145,7 @@ async def get_job(
             return _out(session, job), job.version
 
     if wait:
-        await _change_of(service, job_id, if_none_match, wait)
+        await _change_of(service, caller.owner, job_id, if_none_match, wait)
     out, version = await run_in_threadpool(look)
     headers = {"ETag": _etag(version), "Cache-Control": "no-cache"}
     if if_none_match == _etag(version):
@@ -205,7 +205,7 @@ def get_result(job_id: str, jobs: JobsRead, session: ReadDep) -> ResultOut:
     )
 
 
-async def _change_of(service: Service, job_id: str, etag: str | None, seconds: float) -> None:
+async def _change_of(service: Service, owner: str, job_id: str, etag: str | None, seconds: float) -> None:
     """Return when the job's version is another than `etag` (or than now), when it is over, or after `seconds`.
 
     It is asked for in short sessions, so that a hundred who wait hold neither connections nor threads.
@@ -213,7 +213,8 @@ async def _change_of(service: Service, job_id: str, etag: str | None, seconds: f
 
     def look() -> tuple[str, bool] | None:
         with service.database.read() as session:
-            row = session.execute(select(Job.version, Job.status).where(Job.id == job_id)).one_or_none()
+            query = select(Job.version, Job.status).where(Job.id == job_id, Job.owner == owner)
+            row = session.execute(query).one_or_none()
             return (_etag(row.version), row.status in FINAL) if row is not None else None
 
     deadline = time.monotonic() + seconds

@@ -22,7 +22,7 @@ from service.models.archive import unpack
 from service.models.folder import check_member, examine
 from service.models.schemas import ModelOut, ModelUpload, model_out
 from service.openapi import problems
-from service.pages import CursorDep, PageOut, page_out, require_known
+from service.pages import CursorDep, PageOut, known_cursor, page_out
 from service.strict import StrictRoute
 from service.uploads import COPY_BYTES, filename_of, scratch_folder
 
@@ -71,7 +71,7 @@ def create_model(
 @router.get("", response_model=PageOut[ModelOut])
 def list_models(models: ModelsRead, cursor: CursorDep) -> PageOut[ModelOut]:
     """Your models, uploaded and distilled, the newest first; `after` is a model_id."""
-    require_known(cursor, models.get)
+    cursor = known_cursor(cursor, models.get)
     page = models.page(cursor)
     return page_out([model_out(row) for row in page.rows], [row.id for row in page.rows], page.has_more)
 

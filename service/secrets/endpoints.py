@@ -9,7 +9,7 @@ from core.sealing import seal_of
 from service.deps import SecretsRead, SecretsWritten, SettingsDep, WriteDep
 from service.idempotency import OnceDep
 from service.openapi import problems
-from service.pages import CursorDep, PageOut, page_out, require_known
+from service.pages import CursorDep, PageOut, known_cursor, page_out
 from service.secrets.schemas import SecretOut, SecretSpec, secret_out
 from service.strict import StrictRoute
 
@@ -36,7 +36,7 @@ def create_secret(
 @router.get("", response_model=PageOut[SecretOut])
 def list_secrets(secrets: SecretsRead, cursor: CursorDep) -> PageOut[SecretOut]:
     """Your secrets' names, the newest first."""
-    require_known(cursor, secrets.get)
+    cursor = known_cursor(cursor, secrets.get)
     page = secrets.page(cursor)
     return page_out([secret_out(row) for row in page.rows], [row.id for row in page.rows], page.has_more)
 

@@ -10,7 +10,7 @@ from service.deps import BlobsDep, CallerDep, QueueDep, SettingsDep, SweepsRead,
 from service.idempotency import OnceDep
 from service.jobs.outbox import publish
 from service.openapi import problems
-from service.pages import CursorDep, PageOut, page_out, require_known
+from service.pages import CursorDep, PageOut, known_cursor, page_out
 from service.strict import StrictRoute
 from service.sweeps.examples import SWEEP_EXAMPLES
 from service.sweeps.grid import SweepSpec
@@ -63,7 +63,7 @@ def create_sweep(
 @router.get("", response_model=PageOut[SweepOut])
 def list_sweeps(sweeps: SweepsRead, cursor: CursorDep) -> PageOut[SweepOut]:
     """Your sweeps, the newest first, without their tables."""
-    require_known(cursor, sweeps.get)
+    cursor = known_cursor(cursor, sweeps.get)
     page = sweeps.page(cursor)
     ids = [row.id for row in page.rows]
     looks = sweeps.looks(ids)

@@ -1,6 +1,7 @@
 """Who may do what: keys, scopes, owners; and no key at all on this machine alone."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -132,6 +133,13 @@ def test_another_owners_things_are_not_there(keys: Keys) -> None:
     refused = keys.bob.post("/v1/jobs", json=spec)
     assert {fault["code"] for fault in refused.json()["errors"]} == {"model_not_found", "dataset_not_found"}
     assert keys.ann.post("/v1/jobs?dry_run=true", json=spec).status_code == 200
+
+
+def test_another_owners_job_is_not_waited_for(keys: Keys) -> None:
+    job_id = submit(keys.ann)
+    began = time.monotonic()
+    assert keys.bob.get(f"/v1/jobs/{job_id}?wait=20").status_code == 404
+    assert time.monotonic() - began < 10
 
 
 def test_names_are_each_owners_own(keys: Keys) -> None:

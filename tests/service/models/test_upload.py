@@ -320,3 +320,16 @@ def test_a_processor_that_does_not_fit_is_refused(tmp_path: Path, name: str, pro
 def test_a_processor_that_may_fit_is_left_to_the_worker(tmp_path: Path, processor: Any) -> None:
     files = {**image_model(), "preprocessor_config.json": json.dumps(processor).encode()}
     assert examined(tmp_path, zipped(files)).task == "image-classification"
+
+
+@pytest.mark.parametrize("field", ["id", "model_id"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_page_goes_on_behind_a_models_name_as_behind_its_id(http: httpx.Client, field: str, order: str) -> None:
+    made = [upload_model(http, name=f"{name}-{field}-{order}") for name in ("zz", "mm", "aa")]
+    seen: list[str] = []
+    query = {"limit": "1", "order": order}
+    while page := http.get("/v1/models", params=query).json()["data"]:
+        assert page[0]["id"] not in seen
+        seen.append(page[0]["id"])
+        query["after"] = page[0][field]
+    assert [name for name in seen if name in made] == (made if order == "asc" else made[::-1])

@@ -72,3 +72,11 @@ def test_the_database_file_does_not_hold_the_value(live: Live, http: httpx.Clien
     files = [path for path in live.settings.data.rglob("*") if path.is_file()]
     assert any(path.name.startswith("distill.sqlite3") for path in files)
     assert [path for path in files if VALUE.encode() in path.read_bytes()] == []
+
+
+def test_a_page_goes_on_behind_a_secrets_name_as_behind_its_id(http: httpx.Client) -> None:
+    for name in ("page-z", "page-a"):
+        add(http, name)
+    newest, older = http.get("/v1/secrets?limit=2").json()["data"]
+    for after in (newest["name"], newest["id"]):
+        assert http.get("/v1/secrets", params={"limit": 1, "after": after}).json()["data"] == [older]
