@@ -1,22 +1,25 @@
 """A transformers folder, judged without loading it: what may lie in it, and what its config says."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.models import bounded_json
 from service.models.faults import refused
 from service.models.processor import PROCESSOR, check_processor
 from service.models.weights import count
 
 MAX_JSON_BYTES = 64 << 20
 MAX_CONFIG_BYTES = 1 << 20
+MAX_UNKNOWN_JSON_BYTES = 1 << 20
 MAX_OTHER_BYTES = 256 << 20
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npy", ".npz", ".joblib", ".mar")
 CODE = (".py", ".pyc", ".so", ".dll", ".sh")
 SENTENCEPIECE = (".model", ".spm")
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+LARGE_JSON = frozenset({"tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", INDEX})
+"""What may be large and is read: other JSON that is larger than a config is no more than text here."""
 VOCABULARIES = (
     {"tokenizer.json"},
     {"vocab.txt"},
@@ -104,12 +107,17 @@ def task_of(architecture: str) -> str | None:
 def _check_contents(folder: Path) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if path.suffix == ".json":
-            for found in _walk(_json(path, name)):
-                if isinstance(found, dict) and "auto_map" in found:
+        if _is_read(path):
+            for found in _walk([_json(path, name)]):
+                if "auto_map" in found:
                     raise refused("remote_code", "asks for code of its own (auto_map)", name)
         elif path.suffix != ".safetensors" and not path.name.endswith(SENTENCEPIECE) and not _is_text(path):
             raise refused("unknown_file", "is neither text nor safetensors", name)
+
+
+def _is_read(path: Path) -> bool:
+    is_known = path.name in LARGE_JSON or path.stat().st_size <= MAX_UNKNOWN_JSON_BYTES
+    return path.suffix == ".json" and is_known
 
 
 def _config(folder: Path, names: set[str]) -> dict[str, Any]:
@@ -173,22 +181,21 @@ def _labels(config: dict[str, Any]) -> list[str]:
 
 def _json(path: Path, name: str) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return bounded_json.loads(path.read_bytes())
+    except bounded_json.TooManyValues as error:
+        raise refused("file_too_large", str(error), name) from None
     except (ValueError, RecursionError):
         raise refused("broken_config", "is not JSON", name) from None
 
 
-def _walk(value: Any) -> Iterator[Any]:
+def _walk(value: dict[str, Any] | list[Any], depth: int = 0) -> Iterator[dict[str, Any]]:
     """Every object near the top; a tokenizer's vocabulary of strings is not entered."""
-    waiting = [(value, 0)]
-    while waiting:
-        found, depth = waiting.pop()
-        if isinstance(found, dict):
-            yield found
-            if depth < 4:
-                waiting += [(part, depth + 1) for part in found.values() if isinstance(part, (dict, list))]
-        elif isinstance(found, list) and depth < 4:
-            waiting += [(part, depth + 1) for part in found if isinstance(part, (dict, list))]
+    if isinstance(value, dict):
+        yield value
+    if depth < 5:
+        for part in value.values() if isinstance(value, dict) else value:
+            if isinstance(part, (dict, list)):
+                yield from _walk(part, depth + 1)
 
 
 def _is_text(path: Path) -> bool:

@@ -1,11 +1,11 @@
 """Safetensors headers: what the weights are, judged without reading them (huggingface/safetensors, format)."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.models import bounded_json
 from service.models.faults import refused
 
 MAX_HEADER_BYTES = 32 << 20
@@ -41,7 +41,9 @@ def _header(path: Path) -> dict[str, Any]:
         if file_bytes < 8 or length > min(MAX_HEADER_BYTES, file_bytes - 8):
             raise _broken(path, "the header's length is not true")
         try:
-            header = json.loads(file.read(length))
+            header = bounded_json.loads(file.read(length))
+        except bounded_json.TooManyValues as error:
+            raise _broken(path, f"the header {error}") from None
         except (ValueError, RecursionError):
             raise _broken(path, "the header is not JSON") from None
     if not isinstance(header, dict):

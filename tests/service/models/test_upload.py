@@ -7,6 +7,7 @@ import json
 import stat
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +159,10 @@ def lying_weights(**changes: Any) -> bytes:
     return len(header).to_bytes(8, "little") + header + bytes(16)
 
 
+def header_of(written: bytes) -> bytes:
+    return len(written).to_bytes(8, "little") + written
+
+
 def many_empty_files() -> bytes:
     file = io.BytesIO()
     with gzip.GzipFile(fileobj=file, mode="w", compresslevel=1) as packed:
@@ -205,6 +210,12 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "an unknown binary": ("unknown_file", lambda: zipped({**PLAIN, "model.onnx": b"\x08\x00\x01"})),
     "a huge config": ("file_too_large", lambda: zipped({**PLAIN, "config.json": b" " * 2_000_000})),
+    "a vocabulary of empty lists": (
+        "file_too_large",
+        lambda: zipped({**PLAIN, "tokenizer.json": b"[" + b"[]," * 2_500_000 + b"[]]"}),
+    ),
+    "a header of empty lists": ("broken_weights", lambda: with_weights(header_of(b"[" + b"[]," * 2_500_000 + b"[]]"))),
+    "a large JSON that is no text": ("unknown_file", lambda: zipped({**PLAIN, "x.json": b"\0" * 2_000_000})),
     "no config": ("no_config", lambda: without("config.json")),
     "a config that is no object": ("broken_config", lambda: zipped({**PLAIN, "config.json": b"[]"})),
     "a config that is no JSON": ("broken_config", lambda: zipped({**PLAIN, "config.json": b"{"})),
@@ -333,3 +344,14 @@ def test_a_page_goes_on_behind_a_models_name_as_behind_its_id(http: httpx.Client
         seen.append(page[0]["id"])
         query["after"] = page[0][field]
     assert [name for name in seen if name in made] == (made if order == "asc" else made[::-1])
+
+
+def test_large_json_that_no_tokenizer_has_is_not_parsed(tmp_path: Path) -> None:
+    nested = b"[" + b"[]," * 1_000_000 + b"[]]"
+    archive = zipped({**PLAIN, "trainer_state.json": nested, "notes/log.json": b"[" * 2_000_000})
+    tracemalloc.start()
+    try:
+        assert examined(tmp_path, archive).parameters == 320
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
