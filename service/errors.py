@@ -1,5 +1,6 @@
 """What a request can meet beyond core's errors, and how any exception becomes a problem."""
 
+import errno
 from collections.abc import Sequence
 
 import structlog
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
-from core.errors import Conflict, DistillError, NotFound, ResultNotReady
+from core.errors import Conflict, DiskFull, DistillError, NotFound, ResultNotReady
 from service.problems import Fault, ProblemResponse, make_problem, request_id_of
 from service.validation import faults_of
 
@@ -123,6 +124,9 @@ def answer_to(error: Exception, scope: Scope) -> ProblemResponse:
     """The problem that says what `error` means to a client. What we did not foresee is logged and answers 500."""
     if isinstance(error, RequestValidationError):
         return _answer(InvalidRequest(faults_of(error)), scope)
+    if _is_disk_full(error):
+        log.error("no space left in the work folder", request_id=request_id_of(scope))
+        return _answer(DiskFull("no space left in the service's work folder"), scope)
     if isinstance(error, ClientDisconnect):
         return _answer(BrokenRequest("the client went away before its body was whole"), scope)
     if isinstance(error, HTTPException):
@@ -136,6 +140,12 @@ def answer_to(error: Exception, scope: Scope) -> ProblemResponse:
         return _answer(error, scope)
     log.error("unforeseen error", request_id=request_id_of(scope), exc_info=error)
     return _answer(DistillError("something went wrong here; it is in the service's log"), scope)
+
+
+def _is_disk_full(error: Exception) -> bool:
+    # What goes wrong while FastAPI reads a body is a 400 of its own, with the reason behind it.
+    reason = error.__cause__ if isinstance(error, HTTPException) else error
+    return isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _of_starlette(error: HTTPException) -> DistillError:

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from core.api_keys import Scope
 from core.tables import ApiKey
+from service.moments import IN_UTC
 
 Owner = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,95}$")]
 
@@ -17,7 +18,7 @@ class ApiKeySpec(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     owner: Owner | None = Field(None, description="Whose jobs and models it sees; your own when absent.")
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)] = ["read", "write"]
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, IN_UTC] | None = None
 
 
 class ApiKeyOut(BaseModel):

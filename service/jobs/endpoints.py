@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
@@ -39,6 +38,7 @@ from service.jobs.examples import SPEC_EXAMPLES
 from service.jobs.outbox import publish
 from service.jobs.probing import likeliest_unheard
 from service.jobs.schemas import DryRunOut, JobOut, ResultOut, artifact_out, job_out, links_of
+from service.moments import Moment
 from service.openapi import problems
 from service.pages import CursorDep, PageOut, known_cursor, page_out
 from service.problems import Fault
@@ -106,13 +106,13 @@ def list_jobs(
     status: JobStatus | None = None,
     task: Annotated[str | None, Query(max_length=100)] = None,
     label: Annotated[list[str] | None, Query(description="key:value; may be repeated.", max_length=32)] = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
     q: Annotated[str | None, Query(description="Part of the name.", max_length=200)] = None,
 ) -> PageOut[JobOut]:
     """Your jobs, the newest first."""
     cursor = known_cursor(cursor, jobs.get)
-    wanted = JobFilter(status, task, _labels(label or []), _utc(created_after), _utc(created_before), q)
+    wanted = JobFilter(status, task, _labels(label or []), created_after, created_before, q)
     page = jobs.page(wanted, cursor)
     places = queue_positions(session, page.rows)
     items = [job_out(job, places.get(job.id)) for job in page.rows]
@@ -242,10 +242,6 @@ def _labels(written: list[str]) -> dict[str, str]:
         detail = "a label filter is key:value"
         raise InvalidRequest([Fault(pointer="/query/label", detail=detail, code="label_filter", hint="label=team:nlp")])
     return pairs
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.astimezone() if moment is not None and moment.tzinfo is None else moment
 
 
 def _later(what: str, instead: str) -> InvalidRequest:

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import secrets
 import stat
 import tarfile
 import zipfile
@@ -20,6 +21,8 @@ MAX_FILES = 1000
 MAX_READ_BYTES = 4 << 20
 COPY_BYTES = 1 << 20
 MAX_NAME = 200
+MAX_PART_BYTES = 240
+"""Most file systems take 255, of which folder stores need some for writes under way."""
 MAX_ZSTD_WINDOW = 1 << 27
 GZIP_MAGIC, ZSTD_MAGIC, ZIP_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK"
 TAR_MAGIC_PLACE, TAR_MAGIC = 257, b"ustar"
@@ -92,6 +95,7 @@ def _plain_name(name: str) -> str:
     odd = "\\" in name or ":" in name or any(ord(character) < 32 or ord(character) == 127 for character in name)
     # Folder stores keep names that end in `#` and digits for writes under way, and take no file of such a name.
     odd = odd or re.search(r"#\d+$", name, re.ASCII) is not None
+    odd = odd or any(len(part.encode("utf-8", "replace")) > MAX_PART_BYTES for part in parts)
     if odd or len(name) > MAX_NAME or any(part in ("", ".", "..") for part in parts) or not _is_unicode(name):
         raise refused("unsafe_member", "is no plain relative name", _shown(name))
     return "/".join(parts)
@@ -185,8 +189,8 @@ def _strip_single_folder(target: Path) -> None:
     inside = list(target.iterdir())
     if len(inside) != 1 or not inside[0].is_dir():
         return
-    # Renamed first: the folder may hold a member of its own name.
-    folder = inside[0].rename(target / ".unpacked")
+    # Renamed first: the folder may hold a member of its own name, or of any name that could be guessed.
+    folder = inside[0].rename(target / f".{secrets.token_hex(16)}")
     for path in folder.iterdir():
         path.rename(target / path.name)
     folder.rmdir()

@@ -1,8 +1,6 @@
 """A blob is there whole or not at all, and what is read is what was stored, or an error."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.blobs import CHUNK_BYTES, Blobs, Stored, sha256_of
 from core.errors import BlobDamaged, BlobMissing, StorageUnavailable
+from tests.small_disk import run_on_small_disk
 
 SIZES = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 7]
 
@@ -207,18 +206,4 @@ assert left == ["kept"], f"the failed puts left {left}"
 
 
 def test_a_full_disk_is_said_and_its_space_given_back(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = f"mount -t tmpfs -o size=1m tmpfs {disk}"
-    in_own_namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        allowed = subprocess.run([*in_own_namespace, mount], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no unshare here, so that no small disk can be made")
-    if allowed.returncode != 0:
-        pytest.skip(f"no small disk can be mounted here: {allowed.stderr.strip()}")
-    fill = f'{mount} && exec "$0" -c "$1" {disk} {tmp_path / "source"}'
-    filled = subprocess.run(
-        [*in_own_namespace, fill, sys.executable, FILL_A_DISK], capture_output=True, text=True, check=False
-    )
-    assert filled.returncode == 0, filled.stderr
+    run_on_small_disk(tmp_path / "disk", "1m", FILL_A_DISK, tmp_path / "disk", tmp_path / "source")

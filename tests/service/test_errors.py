@@ -2,6 +2,9 @@
 
 import json
 import socket
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +12,7 @@ import pytest
 
 from tests.service.live import Live
 from tests.service.samples import spec, submit
+from tests.small_disk import run_on_small_disk
 
 FIELDS = {"type", "title", "status", "detail", "instance", "code", "request_id", "hint", "errors", "error"}
 
@@ -214,3 +218,62 @@ def test_unreadable_requests_do_not_stop_the_service(live: Live) -> None:
                 continue
     assert live.http.get("/healthz").status_code == 200
     assert submit(live.http)
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-12:00", "10000-01-01T00:00:00Z", "0000-01-01"]
+)
+def test_a_moment_that_no_clock_shows_is_refused(http: httpx.Client, moment: str) -> None:
+    for name in ("created_after", "created_before"):
+        refused(http.get("/v1/jobs", params={name: moment}), 422, "invalid_value")
+    refused(http.post("/v1/api-keys", json={"name": "x", "expires_at": moment}), 422, "invalid_value")
+
+
+@pytest.mark.parametrize("zone", ["<+12>-12", "<-12>+12"])
+def test_a_moment_without_a_zone_is_in_utc(http: httpx.Client, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    job_id = submit(http)
+    made = datetime.fromisoformat(http.get(f"/v1/jobs/{job_id}").json()["created_at"]).astimezone(UTC)
+    earlier, later = ((made + timedelta(hours=hours)).replace(tzinfo=None).isoformat() for hours in (-1, 1))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for query, is_found in (
+            ({"created_after": earlier}, True),
+            ({"created_after": later}, False),
+            ({"created_before": later}, True),
+            ({"created_before": earlier}, False),
+        ):
+            found = [job["id"] for job in http.get("/v1/jobs", params={**query, "limit": 100}).json()["data"]]
+            assert (job_id in found) == is_found, query
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+UPLOAD_TO_A_SMALL_DISK = """
+import json, sys
+from pathlib import Path
+from tests.service.live import running_service
+from tests.service.samples import examples, model_files, tarred
+
+said = []
+large = {**model_files(), "notes.txt": b"x" * 3_000_000}
+with running_service(Path(sys.argv[1])) as live:
+    for path, content in (
+        ("datasets", examples(12_000)),
+        ("datasets", examples(80_000)),
+        ("models", tarred(large)),
+        ("models", tarred(large, "w")),
+    ):
+        answer = live.http.post(f"/v1/{path}", files={"file": ("x", content)}, data={"name": "x"})
+        said.append([answer.status_code, answer.json()["code"], len(content) > 1 << 20])
+        assert not list(live.settings.work.iterdir())
+Path(sys.argv[2]).write_text(json.dumps(said))
+"""
+
+
+def test_a_full_work_folder_is_507_wherever_it_is_met(tmp_path: Path) -> None:
+    data, said = tmp_path / "data", tmp_path / "said"
+    run_on_small_disk(data / "work", "512k", UPLOAD_TO_A_SMALL_DISK, data, said)
+    # What is larger than a megabyte fills the disk while it comes in, the rest when it is unpacked.
+    assert json.loads(said.read_text()) == [[507, "disk_full", is_large] for is_large in (False, True, False, True)]

@@ -43,6 +43,7 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
     "model.tar.zst": lambda: zstandard.compress(tarred(PLAIN, "w")),
     "folder.zip": lambda: zipped({f"my-model/{name}": content for name, content in PLAIN.items()}),
     "dotted.tar.gz": lambda: tarred({f"./{name}": content for name, content in PLAIN.items()}),
+    "guessed.zip": lambda: zipped({f"a/{name}": content for name, content in {**PLAIN, ".unpacked": b"x"}.items()}),
     "alike.zip": lambda: zipped({f"a/{name}": content for name, content in {**PLAIN, "a": b"x"}.items()}),
 }
 
@@ -185,6 +186,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a name that a folder store keeps for itself": ("unsafe_member", lambda: zip_with("weights.bin#1")),
     "a drive": ("unsafe_member", lambda: zip_with("C:/config.json")),
     "a backslash": ("unsafe_member", lambda: zip_with("..\\config.json")),
+    "a name longer than a file system takes": ("unsafe_member", lambda: zip_with(f"{chr(0x1F600) * 100}.txt")),
     "a line break in a name": ("unsafe_member", lambda: tarred({"a\nb.txt": b"x"})),
     "a symbolic link": ("unsafe_member", lambda: tar_with(type=tarfile.SYMTYPE, linkname="/etc/passwd")),
     "a symbolic link in a zip": ("unsafe_member", lambda: zip_with("a.txt", b"/etc", stat.S_IFLNK | 0o777)),
