@@ -54,15 +54,17 @@ class Supervisor:
         order = self._order(lease)
         child = self.children.start(order)
         assert child.stdout is not None
-        job_log = JobLog(child.stdout, self.blobs, job_id, self.settings.work, self.settings.max_log_bytes)
         self.current.add(job_id)
+        job_log: JobLog | None = None
         try:
+            job_log = JobLog(child.stdout, self.blobs, job_id, self.settings.work, self.settings.max_log_bytes)
             code = self._wait(child, lease)
         finally:
             self.current.discard(job_id)
             _end(child)
             shutil.rmtree(self.settings.work / order.folder, ignore_errors=True)  # what a killed child left
-            job_log.close()
+            if job_log is not None:
+                job_log.close()
             if not self.should_stop.is_set():
                 self.children.prepare()
         if code == NOT_CLAIMED:

@@ -19,8 +19,9 @@ from core.secrets import Secrets
 from core.settings import Settings
 from core.spec import JobSpec
 from tests.worker.conftest import OWNER, SMALLEST, MakeJob, job_row
+from worker import job_log
 from worker.children import Children
-from worker.job_log import log_key
+from worker.job_log import JobLog, log_key
 from worker.supervisor import Supervisor, secret_of
 
 # Which database it is does not matter here; tests/core tries every write on both.
@@ -171,6 +172,47 @@ def test_a_flood_of_log_lines_is_bounded_and_its_end_is_kept(
     size = blobs.size(log_key(job.id))
     assert 10_000 <= size <= 20_000
     assert blobs.read(log_key(job.id), 0, size).endswith(b"line 199999\n")
+
+
+def test_a_child_is_settled_while_its_log_has_no_place(
+    supervise, queued: MakeJob, database: Database, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(job_log, "UPLOAD_SECONDS", 0.05)
+    job = queued()
+    folder = Path(str(blobs.store.prefix))
+    folder.rename(folder.with_name("away"))
+    folder.write_text("no folder")
+    assert supervise("time.sleep(0.5)\nos._exit(3)").run(job.id)
+    row = job_row(database, job.id)
+    assert row.status == "failed"
+    assert row.error is not None
+    assert "training well" in row.error["message"]
+
+
+@pytest.mark.parametrize("place", ["storage", "work folder"])
+def test_a_log_waits_for_its_place_and_keeps_that_of_earlier_attempts(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(job_log, "UPLOAD_SECONDS", 0.05)
+    (tmp_path / "earlier").write_text("attempt 1\n")
+    blobs.put(log_key("job_1"), tmp_path / "earlier")
+    folder = Path(str(blobs.store.prefix)) if place == "storage" else tmp_path / "work"
+    folder.mkdir(exist_ok=True)
+    folder.rename(folder.with_name("away"))
+    folder.write_text("no folder")
+    reads, writes = os.pipe()
+    kept = JobLog(os.fdopen(reads, "rb"), blobs, "job_1", tmp_path / "work", 10_000)
+    os.write(writes, b"attempt 2\n")
+    time.sleep(0.3)
+    folder.unlink()
+    folder.with_name("away").rename(folder)
+    deadline = time.monotonic() + 10
+    while blobs.size(log_key("job_1")) < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.close(writes)
+    kept.close()
+    assert blobs.read(log_key("job_1"), 0, blobs.size(log_key("job_1"))) == b"attempt 1\nattempt 2\n"
 
 
 def test_the_child_ends_when_its_worker_does(queued: MakeJob, settings: Settings, monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
