@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from core.errors import BlobDamaged, BlobMissing, DiskFull, StorageUnavailable
 
 CHUNK_BYTES = 1 << 20
+PART_BYTES = 5 << 20
+"""Of what goes up in parts: the least that S3 takes."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,19 @@ class Blobs:
         self.url = url
         self.store: ObjectStore = _open(url)
 
-    def put(self, key: str, source: Path) -> Stored:
-        """Store a file; large ones go up in parts. Raises DiskFull, StorageUnavailable."""
+    def put(self, key: str, source: Path, moved: Callable[[], None] | None = None) -> Stored:
+        """Store a file; large ones go up in parts, and `moved` is called at each.
+
+        Raises DiskFull, StorageUnavailable.
+        """
         digest = sha256_of(source)
+        content: Path | Iterator[bytes] = source
+        if moved is not None and source.stat().st_size > PART_BYTES:
+            content = _parts(source, moved)
         with _in_our_words(key):
-            obstore.put(self.store, key, source)
+            obstore.put(self.store, key, content, chunk_size=PART_BYTES)
+        if moved is not None:
+            moved()
         return Stored(key, source.stat().st_size, digest)
 
     def size(self, key: str) -> int:
@@ -70,13 +80,18 @@ class Blobs:
             return self._hashed(stored)
         return self._pieces(stored.key, start, end)
 
-    def fetch(self, stored: Stored, target: Path) -> None:
-        """Copy a blob to a file. Raises BlobMissing, BlobDamaged; a damaged copy is not left behind."""
+    def fetch(self, stored: Stored, target: Path, moved: Callable[[], None] | None = None) -> None:
+        """Copy a blob to a file; `moved` is called at each piece.
+
+        Raises BlobMissing, BlobDamaged; a damaged copy is not left behind.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with target.open("wb") as file:
                 for piece in self.stream(stored):
                     file.write(piece)
+                    if moved is not None:
+                        moved()
         except Exception:
             target.unlink(missing_ok=True)
             raise
@@ -120,6 +135,13 @@ class Blobs:
             raise BlobDamaged(stored.key)
         if held:
             yield held
+
+
+def _parts(source: Path, moved: Callable[[], None]) -> Iterator[bytes]:
+    with source.open("rb") as file:
+        while part := file.read(PART_BYTES):
+            yield part
+            moved()
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -15,16 +15,14 @@ from core import leases
 from core.artifacts import checkpoints_of
 from core.blobs import Blobs, Stored
 from core.database import Database
-from core.errors import BlobDamaged, BlobMissing, StorageUnavailable
+from core.errors import BlobDamaged, BlobMissing
 from core.events import record_event
 from core.ids import make_id
 from core.leases import Lease
 from core.tables import Checkpoint
-
-log = structlog.get_logger()
+from worker.patience import Moved, fetch_patiently, patiently, put_patiently, unheard
 
 KEPT_PER_PHASE = 2
-TRIES = 6
 
 
 def checkpoint_folder(job_id: str, checkpoint_id: str) -> str:
@@ -41,10 +39,11 @@ def keep_checkpoint(
     step: int,
     folder: Path,
     metrics: Mapping[str, float],
+    moved: Moved = unheard,
 ) -> bool:
     """Store a checkpoint, then its row: it is there whole or not at all. Returns False if the lease is lost."""
     checkpoint_id = make_id("ckpt")
-    files = put_folder(blobs, checkpoint_folder(lease.job_id, checkpoint_id), folder)
+    files = put_folder(blobs, checkpoint_folder(lease.job_id, checkpoint_id), folder, moved)
     row = Checkpoint(
         id=checkpoint_id,
         job_id=lease.job_id,
@@ -64,48 +63,45 @@ def keep_checkpoint(
     return True
 
 
-def put_folder(blobs: Blobs, key: str, folder: Path) -> list[dict[str, Any]]:
+def put_folder(blobs: Blobs, key: str, folder: Path, moved: Moved = unheard) -> list[dict[str, Any]]:
     """Store every file below `folder`; returns path, bytes and sha256 of each. Raises StorageUnavailable."""
     files = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         relative = path.relative_to(folder).as_posix()
-        stored = put_patiently(blobs, f"{key}/{relative}", path)
+        stored = put_patiently(blobs, f"{key}/{relative}", path, moved)
         files.append({"path": relative, "bytes": stored.bytes, "sha256": stored.sha256})
     return files
 
 
-def put_patiently(blobs: Blobs, key: str, path: Path) -> Stored:
-    """Store a file, trying again for about a minute. Raises StorageUnavailable; DiskFull at once."""
-    for attempt in range(TRIES):
-        try:
-            return blobs.put(key, path)
-        except StorageUnavailable as error:
-            log.warning("storage put off", key=key, reason=str(error))
-            time.sleep(2**attempt)
-    return blobs.put(key, path)
-
-
-def restore_checkpoints(database: Database, blobs: Blobs, job_id: str, folder: Path) -> None:
+def restore_checkpoints(database: Database, blobs: Blobs, lease: Lease, folder: Path, moved: Moved = unheard) -> None:
     """Put the newest checkpoints of an earlier attempt into `folder/<phase>/checkpoint-<step>`.
 
     A damaged one is passed over with an event; the older one is used, or training starts anew.
     """
-    with database.read() as session:
-        checkpoints = checkpoints_of(session, job_id)
-    for checkpoint in checkpoints:
+    for checkpoint in patiently(lease, lambda: _checkpoints(database, lease.job_id)):
         target = folder / checkpoint.phase / f"checkpoint-{checkpoint.step}"
         if target.exists():
             continue  # the newer one of the same step is there
         try:
             for file in checkpoint.files:
-                key = f"{checkpoint_folder(job_id, checkpoint.id)}/{file['path']}"
-                blobs.fetch(Stored(key, file["bytes"], file["sha256"]), target / file["path"])
+                key = f"{checkpoint_folder(lease.job_id, checkpoint.id)}/{file['path']}"
+                stored = Stored(key, file["bytes"], file["sha256"])
+                fetch_patiently(blobs, stored, target / file["path"], moved)
         except (BlobDamaged, BlobMissing) as damage:
             shutil.rmtree(target, ignore_errors=True)
-            with database.write() as session:
-                message = f"Checkpoint of step {checkpoint.step} ({checkpoint.phase}) cannot be used: {damage}"
-                record_event(session, job_id, message, level="warning")
-                session.commit()
+            message = f"Checkpoint of step {checkpoint.step} ({checkpoint.phase}) cannot be used: {damage}"
+            patiently(lease, partial(_warn, database, lease.job_id, message))
+
+
+def _checkpoints(database: Database, job_id: str) -> Sequence[Checkpoint]:
+    with database.read() as session:
+        return checkpoints_of(session, job_id)
+
+
+def _warn(database: Database, job_id: str, message: str) -> None:
+    with database.write() as session:
+        record_event(session, job_id, message, level="warning")
+        session.commit()
 
 
 def _write_row(database: Database, lease: Lease, row: Checkpoint) -> list[str] | None:

@@ -6,8 +6,10 @@ import datasets
 import httpx2
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils.tqdm import tqdm
 
 from core.errors import HubUnavailable
+from worker.patience import Moved, unheard
 
 PART_COLUMN = "split"
 PARTS = ("train", "validation", "test")
@@ -15,14 +17,28 @@ MODEL_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 _UNREACHED = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.HTTPError, OSError, ValueError)
 
 
-def fetch_model(reference: str, revision: str | None, target: Path) -> str:
+def fetch_model(reference: str, revision: str | None, target: Path, moved: Moved = unheard) -> str:
     """Put a hub model's files into `target`; return the commit that it was pinned to. Raises HubUnavailable."""
     try:
         commit = HfApi().model_info(reference, revision=revision).sha or ""
-        snapshot_download(reference, revision=commit, local_dir=target, allow_patterns=MODEL_FILES)
+        snapshot_download(
+            reference, revision=commit, local_dir=target, allow_patterns=MODEL_FILES, tqdm_class=_telling(moved)
+        )
     except _UNREACHED as error:
         raise HubUnavailable(reference, _first_line(error)) from error
     return commit
+
+
+def _telling(moved: Moved) -> type[tqdm]:
+    """A progress bar as the hub's library wants one, which tells when bytes have come."""
+
+    class Telling(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            moved()
+            is_shown: bool | None = super().update(n)
+            return is_shown
+
+    return Telling
 
 
 def fetch_dataset(reference: str, subset: str | None, split: str | None, target: Path) -> bool:

@@ -12,10 +12,13 @@ from core.database import Database
 from core.datasets import Datasets, examples_blob
 from core.endpoints import EndpointSpec
 from core.errors import DatasetNotFound, HubUnavailable, InputGone, ModelNotFound
+from core.leases import Lease
 from core.models import Models
 from core.settings import Settings
 from core.spec import JobSpec
+from core.tables import Dataset, Model
 from worker import hub
+from worker.patience import Moved, fetch_patiently, patiently, unheard
 
 VERSIONS = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "pillow", "distillation-service")
 
@@ -23,27 +26,36 @@ VERSIONS = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy"
 class Gathered:
     """Folders and files for the training room, with the hashes that say what they were."""
 
-    def __init__(self, database: Database, blobs: Blobs, settings: Settings, owner: str, folder: Path) -> None:
-        self.database, self.blobs, self.settings, self.owner, self.folder = database, blobs, settings, owner, folder
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        settings: Settings,
+        lease: Lease,
+        owner: str,
+        folder: Path,
+        moved: Moved = unheard,
+    ) -> None:
+        self.database, self.blobs, self.settings, self.lease = database, blobs, settings, lease
+        self.owner, self.folder, self.moved = owner, folder, moved
         self.provenance: dict[str, Any] = {
             "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()}
         }
 
     def model(self, role: str, reference: str, revision: str | None) -> Path:
         """A transformers folder for a model reference. Raises InputGone, HubUnavailable."""
-        with self.database.read() as session:
-            model = Models(session, self.owner).find(reference)
+        model = patiently(self.lease, lambda: self._find_model(reference))
         target = self.folder / "models" / role
         if model is not None:
             for file in model.files:
                 stored = Stored(file["blob_key"], file["bytes"], file["sha256"])
-                self.blobs.fetch(stored, target / file["path"])
+                fetch_patiently(self.blobs, stored, target / file["path"], self.moved)
             self._say(role, reference, model.sha256, None)
             return target
         if "/" not in reference:
             raise InputGone(ModelNotFound(reference))
         self._allow_hub(reference)
-        commit = hub.fetch_model(reference, revision, target)
+        commit = hub.fetch_model(reference, revision, target, self.moved)
         self._say(role, reference, sha256_of_folder(target), commit)
         return target
 
@@ -61,13 +73,20 @@ class Gathered:
             self._say("dataset", wanted.id, sha256_of(target), None)
             return target, _with_split_column(spec) if has_parts else spec
         try:
-            with self.database.read() as session:
-                dataset = Datasets(session, self.owner).get(wanted.id)
+            dataset = patiently(self.lease, lambda: self._get_dataset(wanted.id))
         except DatasetNotFound as gone:
             raise InputGone(gone) from None
-        self.blobs.fetch(examples_blob(dataset), target)
+        fetch_patiently(self.blobs, examples_blob(dataset), target, self.moved)
         self._say("dataset", wanted.id, dataset.sha256, None)
         return target, spec
+
+    def _find_model(self, reference: str) -> Model | None:
+        with self.database.read() as session:
+            return Models(session, self.owner).find(reference)
+
+    def _get_dataset(self, dataset_id: str) -> Dataset:
+        with self.database.read() as session:
+            return Datasets(session, self.owner).get(dataset_id)
 
     def _allow_hub(self, reference: str) -> None:
         if not self.settings.hub:

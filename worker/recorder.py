@@ -85,6 +85,10 @@ class Recorder:
             self._events.append((message, level))
         self._alive = time.monotonic()
 
+    def moved(self) -> None:
+        """Something has come or was stored: a sign of life where no step is made."""
+        self._alive = time.monotonic()
+
     def sizes(self, sizes: Sizes) -> None:
         self._put(sizes=sizes.model_dump())
 
@@ -92,7 +96,9 @@ class Recorder:
         self._alive = time.monotonic()
         if self._reason == "lease_lost":
             return
-        kept = keep_checkpoint(self.database, self.blobs, self.lease, self.attempt, phase, step, folder, metrics)
+        kept = keep_checkpoint(
+            self.database, self.blobs, self.lease, self.attempt, phase, step, folder, metrics, self.moved
+        )
         if not kept:
             self._reason = "lease_lost"
         self._alive = time.monotonic()

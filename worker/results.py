@@ -17,8 +17,8 @@ from core.models import Models
 from core.report import Report
 from core.spec import JobSpec
 from core.tables import Artifact, Job, Model
-from worker.checkpoints import put_patiently
 from worker.inputs import sha256_of_files
+from worker.patience import Moved, put_patiently, unheard
 
 TEXTS = frozenset({"texts.jsonl", "kept.parquet"})
 REPORTS = TEXTS | {"report.json", "report.html", "spec.json", "MANIFEST.json", "README.md"}
@@ -41,13 +41,13 @@ class Results:
         self.artifacts: list[Artifact] = []
         self.keys: set[str] = set()
 
-    def upload(self, folder: Path) -> None:
+    def upload(self, folder: Path, moved: Moved = unheard) -> None:
         """Store every exported file. Raises DiskFull, StorageUnavailable."""
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             relative = path.relative_to(folder).as_posix()
             is_student = "/" not in relative and relative not in REPORTS
             place = f"models/{self.model_id}" if is_student else f"jobs/{self.job.id}/artifacts"
-            stored = put_patiently(self.blobs, f"{place}/{self.job.attempt}/{relative}", path)
+            stored = put_patiently(self.blobs, f"{place}/{self.job.attempt}/{relative}", path, moved)
             artifact = Artifact(
                 job_id=self.job.id,
                 path=relative,

@@ -113,7 +113,7 @@ def _train(
 
     spec = JobSpec.model_validate(job.spec)
     line = line_of(spec, order, reach_of(settings))
-    gathered = Gathered(database, blobs, settings, job.owner, folder)
+    gathered = Gathered(database, blobs, settings, lease, job.owner, folder, recorder.moved)
     dataset, spec = gathered.dataset(spec)
     teachers = tuple(
         gathered.model(f"teacher-{place}", teacher.model, teacher.revision)
@@ -124,17 +124,16 @@ def _train(
     student = None
     if spec.student.model is not None:
         student = gathered.model("student", spec.student.model, spec.student.revision)
-    restore_checkpoints(database, blobs, job.id, folder)
+    restore_checkpoints(database, blobs, lease, folder, recorder.moved)
     stop_if_asked(recorder)
     cache = cache_folder(settings, job.owner)
-    with database.read() as session:
-        is_awaited = is_in_sweep(session, job.id)
+    is_awaited = patiently(lease, lambda: _is_in_sweep(database, job.id))
     inputs = Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache, line, is_awaited)
     outcome = distil(inputs, recorder)
 
     recorder.stage("uploading")
     results = Results(blobs, job)
-    results.upload(outcome.student)
+    results.upload(outcome.student, recorder.moved)
     try:
         stop_if_asked(recorder)
     except Stopped:
@@ -142,6 +141,11 @@ def _train(
         raise
     patiently(lease, recorder.flush)
     patiently(lease, lambda: results.finish(database, lease, outcome.report))
+
+
+def _is_in_sweep(database: Database, job_id: str) -> bool:
+    with database.read() as session:
+        return is_in_sweep(session, job_id)
 
 
 def _settle_stop(

@@ -17,8 +17,7 @@ from core.datasets import Datasets
 from core.events import record_event
 from core.leases import Lease
 from core.tables import Artifact, Dataset, Job
-from worker.checkpoints import put_patiently
-from worker.patience import patiently
+from worker.patience import patiently, put_patiently
 
 MEDIA_TYPES = {".jsonl": "application/jsonl", ".parquet": "application/vnd.apache.parquet"}
 KINDS = {pa.string(): "string", pa.int64(): "integer"}

@@ -1,5 +1,6 @@
 """A blob is there whole or not at all, and what is read is what was stored, or an error."""
 
+import random
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.blobs import CHUNK_BYTES, Blobs, Stored, sha256_of
+from core.blobs import CHUNK_BYTES, PART_BYTES, Blobs, Stored, sha256_of
 from core.errors import BlobDamaged, BlobMissing, StorageUnavailable
 from tests.small_disk import run_on_small_disk
 
@@ -169,6 +170,16 @@ def test_who_reads_while_a_blob_is_replaced_reads_one_of_the_two(
         replaced = [pool.submit(replace, turn) for turn in range(40)]
         while not all(turn.done() for turn in replaced):
             assert len(set(blobs.read("k", 0, CHUNK_BYTES))) == 1
+
+
+def test_a_large_file_tells_that_its_parts_go_up(blobs: Blobs, source: Callable[[bytes], Path]) -> None:
+    content = random.Random(0).randbytes(2 * PART_BYTES + 7)
+    heard: list[int] = []
+    stored = blobs.put("large", source(content), lambda: heard.append(1))
+    assert len(heard) >= 3
+    assert b"".join(blobs.stream(stored)) == content
+    blobs.put("small", source(b"x"), lambda: heard.append(2))
+    assert heard[-1] == 2
 
 
 def test_a_store_that_is_not_there_is_unavailable(tmp_path: Path, source: Callable[[bytes], Path]) -> None:

@@ -13,7 +13,8 @@ from core.events import events_after
 from core.leases import Lease
 from tests.worker.conftest import MakeJob, claimed
 from worker import checkpoints
-from worker.checkpoints import checkpoint_folder, keep_checkpoint, put_patiently, restore_checkpoints
+from worker.checkpoints import checkpoint_folder, keep_checkpoint, restore_checkpoints
+from worker.patience import put_patiently
 
 pytestmark = pytest.mark.databases("sqlite")
 
@@ -38,7 +39,7 @@ def test_the_newest_two_of_a_phase_are_kept_and_come_back(
 ) -> None:
     lease, job = claimed(database, queued())
     keep(database, blobs, lease, tmp_path / "a", 1, 2, 3)
-    restore_checkpoints(database, blobs, job.id, tmp_path / "b")
+    restore_checkpoints(database, blobs, lease, tmp_path / "b")
     assert sorted(path.name for path in (tmp_path / "b" / "student").iterdir()) == ["checkpoint-2", "checkpoint-3"]
     assert (tmp_path / "b/student/checkpoint-3/inner/state.json").read_text() == '{"step": 3}'
     assert len({key.split("/")[3] for key, _ in blobs.list_below(f"jobs/{job.id}/checkpoints")}) == 2
@@ -54,7 +55,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
         newest = checkpoints_of(session, job.id)[0]
     (tmp_path / "damage").write_bytes(damage)
     blobs.put(f"{checkpoint_folder(job.id, newest.id)}/model.safetensors", tmp_path / "damage")
-    restore_checkpoints(database, blobs, job.id, tmp_path / "b")
+    restore_checkpoints(database, blobs, lease, tmp_path / "b")
     assert [path.name for path in (tmp_path / "b" / "student").iterdir()] == ["checkpoint-2"]
     with database.read() as session:
         last = events_after(session, job.id, 0, 100)[-1]
@@ -105,13 +106,13 @@ def test_a_storage_that_stays_away_is_said(blobs: Blobs, tmp_path: Path, monkeyp
 def test_of_two_of_the_same_step_the_newer_one_comes_back(
     database: Database, blobs: Blobs, queued: MakeJob, tmp_path: Path
 ) -> None:
-    lease, job = claimed(database, queued())
+    lease, _ = claimed(database, queued())
     for word in ("older", "newer"):
         folder = tmp_path / word / "checkpoint-5"
         folder.mkdir(parents=True)
         (folder / "ledger.json").write_text(word)
         assert keep_checkpoint(database, blobs, lease, 1, "writing", 5, folder, {})
-    restore_checkpoints(database, blobs, job.id, tmp_path / "b")
+    restore_checkpoints(database, blobs, lease, tmp_path / "b")
     assert (tmp_path / "b/writing/checkpoint-5/ledger.json").read_text() == "newer"
 
 
@@ -128,7 +129,7 @@ def test_a_later_attempt_on_a_worker_whose_clock_is_behind_keeps_its_checkpoints
         assert keep_checkpoint(database, blobs, lease, 2, "student", step, folder, {})
     with database.read() as session:
         assert [row.id for row in checkpoints_of(session, job.id)] == ["ckpt_0002", "ckpt_0001"]
-    restore_checkpoints(database, blobs, job.id, tmp_path / "b")
+    restore_checkpoints(database, blobs, lease, tmp_path / "b")
     restored = sorted((tmp_path / "b" / "student").iterdir())
     assert [path.name for path in restored] == ["checkpoint-2", "checkpoint-3"]
     assert (restored[0] / "attempt").read_text() == "2"

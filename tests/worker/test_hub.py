@@ -7,7 +7,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from core.errors import HubUnavailable
-from worker.hub import fetch_dataset, fetch_model, write_parquet
+from worker.hub import _telling, fetch_dataset, fetch_model, write_parquet
 
 FEATURES = Features({"text": Value("string"), "label": ClassLabel(names=["negative", "positive"])})
 
@@ -40,3 +40,10 @@ def test_a_hub_out_of_reach_is_said(tmp_path: Path) -> None:
         fetch_model("org/model", None, tmp_path)
     with pytest.raises(HubUnavailable, match="org/data"):
         fetch_dataset("org/data", None, None, tmp_path / "data.parquet")
+
+
+def test_bytes_that_come_from_a_hub_are_a_sign_of_life() -> None:
+    heard: list[int] = []
+    with _telling(lambda: heard.append(1))(total=10, disable=True) as bar:
+        bar.update(5)
+    assert heard == [1]

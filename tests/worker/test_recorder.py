@@ -129,3 +129,17 @@ def test_a_database_that_drops_its_connections_loses_no_number(
     killer.dispose()
     with database.read() as session:
         assert series(session, job.id, "loss") == [(step, float(step)) for step in range(30)]
+
+
+def test_what_comes_or_is_stored_piece_by_piece_keeps_the_lease(
+    database: Database, blobs: Blobs, settings: Settings, queued: MakeJob
+) -> None:
+    job = queued()
+    impatient = settings.model_copy(update={"stall_seconds": 0.5})
+    with recorder_of(database, blobs, impatient, job) as recorder:
+        first = job_row(database, job.id).lease_expires_at
+        deadline = time.monotonic() + 10
+        while job_row(database, job.id).lease_expires_at == first:
+            assert time.monotonic() < deadline
+            recorder.moved()
+            time.sleep(0.05)

@@ -61,6 +61,15 @@ def test_a_commit_whose_answer_was_lost_costs_no_file(
     assert [blobs.size(artifact.blob_key) for artifact in artifacts] == [artifact.bytes for artifact in artifacts]
 
 
+def test_each_file_that_is_stored_is_a_sign_of_life(
+    database: Database, blobs: Blobs, queued: MakeJob, exported: Path
+) -> None:
+    _, job = claimed(database, queued())
+    heard: list[int] = []
+    Results(blobs, job).upload(exported, lambda: heard.append(1))
+    assert len(heard) == 7
+
+
 def test_a_stale_worker_makes_nothing_visible_and_takes_its_files_back(
     database: Database, blobs: Blobs, queued: MakeJob, exported: Path
 ) -> None:
