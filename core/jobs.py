@@ -143,7 +143,7 @@ class Jobs:
         return self._fresh(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Forget a finished job. The caller commits, then deletes the blobs below `jobs/<id>/`."""
+        """Forget a finished job. The caller commits, then deletes what `folders_of_jobs` names."""
         job = self.get(job_id)
         gone = delete(Job).where(Job.id == job_id, Job.status.in_(FINAL))
         if self.session.scalars(gone.returning(Job.id)).one_or_none() is None:

@@ -1,5 +1,6 @@
 """Models: uploaded ones and students that jobs made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, or_, select
@@ -10,6 +11,18 @@ from core.errors import ModelInUse, ModelNotFound
 from core.jobs import active_job_using
 from core.pages import Cursor, Page, page_of
 from core.tables import Artifact, Model
+
+
+def student_of(job_id: str) -> str:
+    """The id of the model that a job makes. Its files lie below `models/<id>` before there is a row of it."""
+    return job_id.replace("job_", "model_", 1)
+
+
+def folders_of_jobs(session: Session, job_ids: Sequence[str]) -> list[str]:
+    """Where deleted jobs have files: also a student that never became a model, but no model."""
+    students = {student_of(job_id) for job_id in job_ids}
+    models = set(session.scalars(select(Model.id).where(Model.id.in_(students))))
+    return [*(f"jobs/{job_id}" for job_id in job_ids), *(f"models/{id_}" for id_ in sorted(students - models))]
 
 
 @dataclass(frozen=True)

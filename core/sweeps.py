@@ -149,7 +149,7 @@ class Sweeps:
     def delete(self, sweep_id: str) -> Sequence[str]:
         """Forget a sweep and its finished jobs, whose ids are returned. Raises SweepNotFound, SweepActive.
 
-        The caller commits, then deletes the blobs below each `jobs/<id>/`.
+        The caller commits, then deletes what `folders_of_jobs` names.
         """
         wanted = [job.id for _, job in self.points(self.get(sweep_id).id) if job is not None]
         gone = delete(Job).where(Job.id.in_(wanted), Job.status.in_(FINAL)).returning(Job.id)

@@ -1,6 +1,7 @@
 """What a finished training leaves: files in storage, then one commit that makes all of it visible."""
 
 import mimetypes
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from core import leases
 from core.artifacts import artifacts_of, replace_artifacts
 from core.blobs import Blobs
 from core.database import Database
+from core.errors import StorageUnavailable
 from core.events import record_event
 from core.leases import Lease
 from core.lifecycle import JobStatus
-from core.models import Models
+from core.models import Models, student_of
 from core.report import Report
 from core.spec import JobSpec
 from core.tables import Artifact, Job, Model
@@ -37,17 +39,27 @@ class Results:
     def __init__(self, blobs: Blobs, job: Job) -> None:
         self.blobs, self.job = blobs, job
         # A student is a model of its own: it outlives its job's deletion, so its files lie with the models.
-        self.model_id = job.id.replace("job_", "model_", 1)
+        self.model_id = student_of(job.id)
         self.artifacts: list[Artifact] = []
         self.keys: set[str] = set()
+        """Of every file, from before it is stored: a put that fails may have stored it."""
 
     def upload(self, folder: Path, moved: Moved = unheard) -> None:
-        """Store every exported file. Raises DiskFull, StorageUnavailable."""
+        """Store every exported file; after a failure they are withdrawn. Raises DiskFull, StorageUnavailable."""
+        try:
+            self._upload(folder, moved)
+        except Exception:
+            self.withdraw()
+            raise
+
+    def _upload(self, folder: Path, moved: Moved) -> None:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             relative = path.relative_to(folder).as_posix()
             is_student = "/" not in relative and relative not in REPORTS
             place = f"models/{self.model_id}" if is_student else f"jobs/{self.job.id}/artifacts"
-            stored = put_patiently(self.blobs, f"{place}/{self.job.attempt}/{relative}", path, moved)
+            key = f"{place}/{self.job.attempt}/{relative}"
+            self.keys.add(key)
+            stored = put_patiently(self.blobs, key, path, moved)
             artifact = Artifact(
                 job_id=self.job.id,
                 path=relative,
@@ -57,7 +69,6 @@ class Results:
                 blob_key=stored.key,
             )
             self.artifacts.append(artifact)
-            self.keys.add(stored.key)
 
     def finish(self, database: Database, lease: Lease, report: Report) -> JobStatus | None:
         """Make all of it visible at once. Returns None if the lease is lost: then nothing is.
@@ -84,9 +95,11 @@ class Results:
 
     def withdraw(self) -> None:
         """Delete what this attempt stored, but not what a teacher wrote: that stays whatever becomes of the job."""
-        for artifact in self.artifacts:
-            if artifact.path not in TEXTS:
-                self.blobs.delete(artifact.blob_key)
+        for key in self.keys:
+            if key.rpartition("/")[2] not in TEXTS:
+                # What cannot be deleted now goes with the job.
+                with suppress(StorageUnavailable):
+                    self.blobs.delete(key)
 
     def _model(self, session: Session, report: Report) -> Model:
         spec = JobSpec.model_validate(self.job.spec)

@@ -136,10 +136,10 @@ def _train(
     results.upload(outcome.student, recorder.moved)
     try:
         stop_if_asked(recorder)
-    except Stopped:
+        patiently(lease, recorder.flush)
+    except Exception:
         results.withdraw()
         raise
-    patiently(lease, recorder.flush)
     patiently(lease, lambda: results.finish(database, lease, outcome.report))
 
 

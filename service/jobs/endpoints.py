@@ -15,6 +15,7 @@ from core.events import record_event
 from core.jobs import JobFilter, Jobs
 from core.leases import queue_position, queue_positions
 from core.lifecycle import FINAL, JobStatus
+from core.models import folders_of_jobs
 from core.spec import JobSpec
 from core.tables import Job
 from core.training import not_available
@@ -157,8 +158,10 @@ async def get_job(
 def delete_job(job_id: str, jobs: JobsWritten, session: WriteDep, blobs: BlobsDep) -> None:
     """Forget a finished job with its files. The model that it made stays; DELETE /v1/models/{name} forgets that."""
     jobs.delete(job_id)
+    folders = folders_of_jobs(session, [job_id])
     session.commit()
-    blobs.delete_below(f"jobs/{job_id}")
+    for folder in folders:
+        blobs.delete_below(folder)
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobOut, responses=problems(404, 409))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response, status
 
+from core.models import folders_of_jobs
 from core.sweeps import Sweeps
 from core.tables import Sweep
 from service.deps import BlobsDep, CallerDep, QueueDep, SettingsDep, SweepsRead, SweepsWritten, WriteDep
@@ -87,10 +88,10 @@ def cancel_sweep(sweep_id: str, sweeps: SweepsWritten, session: WriteDep) -> Swe
 @router.delete("/{sweep_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
 def delete_sweep(sweep_id: str, sweeps: SweepsWritten, session: WriteDep, blobs: BlobsDep) -> None:
     """Forget a finished sweep with its jobs and their files. The models that they made stay."""
-    gone = sweeps.delete(sweep_id)
+    folders = folders_of_jobs(session, sweeps.delete(sweep_id))
     session.commit()
-    for job_id in gone:
-        blobs.delete_below(f"jobs/{job_id}")
+    for folder in folders:
+        blobs.delete_below(folder)
 
 
 def _table(sweeps: Sweeps, row: Sweep) -> SweepTableOut:

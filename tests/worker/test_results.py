@@ -84,6 +84,16 @@ def test_a_stale_worker_makes_nothing_visible_and_takes_its_files_back(
     assert job_row(database, job.id).status == "running"
 
 
+def test_an_upload_that_fails_takes_its_files_back(
+    database: Database, blobs: Blobs, queued: MakeJob, exported: Path
+) -> None:
+    _, job = claimed(database, queued())
+    with pytest.raises(FileNotFoundError):
+        Results(blobs, job).upload(exported, lambda: (exported / "texts.jsonl").unlink(missing_ok=True))
+    left = [key.rpartition("/")[2] for room in ("models", "jobs") for key, _ in blobs.list_below(room)]
+    assert left == ["kept.parquet"], "what a teacher wrote stays"
+
+
 def test_a_cancel_that_came_first_wins(database: Database, blobs: Blobs, queued: MakeJob, exported: Path) -> None:
     lease, job = claimed(database, queued())
     results = Results(blobs, job)

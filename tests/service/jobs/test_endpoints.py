@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from core import leases
+from core.models import student_of
 from core.tables import Job
 from core.wire import JobError
 from service.jobs.examples import FULL
@@ -181,9 +182,18 @@ def test_deleting_takes_the_files_too_and_only_of_what_is_over(live: Live) -> No
     log = live.settings.work / "log"
     log.write_text("hello")
     live.service.blobs.put(f"jobs/{job_id}/log.txt", log)
+    student = f"models/{student_of(job_id)}"
+    live.service.blobs.put(f"{student}/1/model.safetensors", log)
     assert http.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert http.get(f"/v1/jobs/{job_id}").json()["code"] == "job_not_found"
     assert list(live.service.blobs.list_below(f"jobs/{job_id}")) == []
+    assert list(live.service.blobs.list_below(student)) == []
+
+
+def test_a_deleted_jobs_student_stays(live: Live, tmp_path: Path) -> None:
+    job_id = finished(live, {"config.json": b"{}"}, tmp_path)
+    assert live.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert live.http.get(f"/v1/models/{job_id}/files/config.json").content == b"{}"
 
 
 def test_the_result_comes_when_the_job_is_finished(live: Live, tmp_path: Path) -> None:

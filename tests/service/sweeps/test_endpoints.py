@@ -1,6 +1,7 @@
 """Sweeps over HTTP: all jobs or none, one answer for all of them."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from core import leases
+from core.models import student_of
 from service.sweeps.examples import SWEEP
 from tests.service.live import Live
 from tests.service.samples import REPORT, claimed, spec, upload_dataset, upload_model
@@ -164,11 +166,13 @@ def test_a_sweep_is_cancelled_and_deleted_with_its_jobs(live: Live, plain: dict[
             2,
         )
     (tmp_path / "log").write_text("hello")
-    live.service.blobs.put(f"jobs/{job_id}/log.txt", tmp_path / "log")
+    places = (f"jobs/{job_id}", f"models/{student_of(job_id)}")
+    for place in places:
+        live.service.blobs.put(f"{place}/file", tmp_path / "log")
     assert http.delete(here).status_code == 204
     assert http.get(here).json()["code"] == "sweep_not_found"
     assert http.get(f"/v1/jobs/{job_id}").status_code == 404
-    assert list(live.service.blobs.list_below(f"jobs/{job_id}")) == []
+    assert [*chain.from_iterable(live.service.blobs.list_below(place) for place in places)] == []
 
 
 def test_what_ended_by_itself_cannot_be_cancelled(live: Live, plain: dict[str, Any]) -> None:
