@@ -110,10 +110,11 @@ class Blobs:
         return len(keys)
 
     def list_below(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yield (key, bytes) of every blob below `prefix/`."""
-        for batch in obstore.list(self.store, prefix=prefix.rstrip("/") + "/"):
-            for blob in batch:
-                yield blob["path"], int(blob["size"])
+        """Yield (key, bytes) of every blob below `prefix/`. Raises StorageUnavailable."""
+        with _in_our_words(prefix):
+            for batch in obstore.list(self.store, prefix=prefix.rstrip("/") + "/"):
+                for blob in batch:
+                    yield blob["path"], int(blob["size"])
 
     def check(self) -> None:
         """Raise StorageUnavailable where the store cannot be reached."""

@@ -1,6 +1,8 @@
 """`/v1/datasets`: upload, look, fetch, delete."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, status
@@ -9,7 +11,7 @@ from starlette.responses import Response
 
 from core.blobs import Blobs, Stored
 from core.datasets import Datasets
-from core.errors import BlobDamaged
+from core.errors import BlobDamaged, StorageUnavailable
 from core.ids import make_id
 from core.models import Models
 from core.serving import ReadingAsk
@@ -52,13 +54,12 @@ def create_dataset(
     from service.datasets.ingest import ingest  # 40 MB, which a service that nobody uploads to does not hold
 
     filename = filename_of(form.file)
+    dataset_id = make_id("ds")
     with scratch_folder(service.settings.work) as folder:
         content, examples = folder / "content", folder / "examples.parquet"
         digest = save(form.file, content)
         found = ingest(content, examples, filename, service.settings)
-        dataset_id = make_id("ds")
-        stored = service.blobs.put(f"datasets/{dataset_id}/content", content)
-        typed = service.blobs.put(f"datasets/{dataset_id}/examples.parquet", examples)
+        stored, typed = _put(service.blobs, dataset_id, content, examples)
     row = Dataset(
         id=dataset_id,
         owner=caller.owner,
@@ -148,6 +149,17 @@ def delete_dataset(dataset_id: str, datasets: DatasetsWritten, session: WriteDep
     datasets.delete(dataset_id)
     session.commit()
     blobs.delete_below(f"datasets/{dataset_id}")
+
+
+def _put(blobs: Blobs, dataset_id: str, content: Path, examples: Path) -> tuple[Stored, Stored]:
+    """Store both files, or none. Raises DiskFull, StorageUnavailable."""
+    try:
+        stored = blobs.put(f"datasets/{dataset_id}/content", content)
+        return stored, blobs.put(f"datasets/{dataset_id}/examples.parquet", examples)
+    except Exception:
+        with suppress(StorageUnavailable):
+            blobs.delete_below(f"datasets/{dataset_id}")
+        raise
 
 
 def _examples(

@@ -25,6 +25,7 @@ from service.datasets.ingest import ingest
 from service.errors import InvalidUpload
 from tests.service.live import Live, running_service
 from tests.service.samples import examples, submit, upload_dataset
+from tests.small_disk import run_on_small_disk
 
 ROWS = [
     {"text": "good, really", "label": 1, "score": 0.5},
@@ -321,3 +322,23 @@ def test_a_data_set_that_a_job_waits_for_stays(http: httpx.Client) -> None:
     dataset_id = http.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"]["id"]
     answer = http.delete(f"/v1/datasets/{dataset_id}")
     assert (answer.status_code, answer.json()["code"]) == (409, "dataset_in_use")
+
+
+UPLOAD_WHAT_FITS_HALF = """
+import base64, json, random, sys
+from pathlib import Path
+from tests.service.live import running_service
+
+noise = random.Random(0)
+lines = [json.dumps({"text": base64.b64encode(noise.randbytes(600)).decode()}) for _ in range(1000)]
+with running_service(Path(sys.argv[1])) as live:
+    answer = live.http.post("/v1/datasets", files={"file": ("x.jsonl", "\\n".join(lines).encode())})
+    left = list(live.service.blobs.list_below(""))
+Path(sys.argv[2]).write_text(json.dumps([answer.status_code, answer.json()["code"], left]))
+"""
+
+
+def test_an_upload_that_finds_no_room_for_its_examples_leaves_nothing(tmp_path: Path) -> None:
+    data, said = tmp_path / "data", tmp_path / "said"
+    run_on_small_disk(data / "blobs", "1m", UPLOAD_WHAT_FITS_HALF, data, said)
+    assert json.loads(said.read_text()) == [507, "disk_full", []]
