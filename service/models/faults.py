@@ -14,7 +14,7 @@ MODEL_HINTS = {
     "unsafe_member": "Pack the folder's own files with plain relative names: `tar czf model.tar.gz -C DIR .`",
     "too_many_files": "Pack one transformers folder, of at most 1000 files.",
     "too_large_expanded": "The operator sets DISTILL_MAX_MODEL_EXPANDED_BYTES.",
-    "file_too_large": "Only *.safetensors may be larger than 256 MB, and JSON no larger than 64 MB and 4 million values.",
+    "file_too_large": "Only *.safetensors may exceed 256 MB; JSON may have 64 MB and 4 million values.",
     "pickled_weights": f"Where you trust the weights, convert them and upload OUT: {CONVERT}",
     "remote_code": "Upload a model that transformers itself can build; code in model folders is never run here.",
     "unknown_file": "Leave the file out; a model folder is config, tokenizer and *.safetensors.",
