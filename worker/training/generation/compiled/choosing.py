@@ -22,7 +22,7 @@ from core.methods import EngineName
 from worker.training.device import Precision, device, device_name
 from worker.training.generation.compiled.conversion import FORMAT, NotConvertible, convert
 from worker.training.generation.compiled.engine import OpenVinoEngine
-from worker.training.generation.compiled.runtime import Runner, Weights, settings_of, version_installed
+from worker.training.generation.compiled.runtime import Runner, Setup, Weights, version_installed
 from worker.training.generation.compiled.trial import TrialFailed, tried
 from worker.training.generation.engine import writing
 
@@ -86,15 +86,14 @@ def _absence(weights: Weights) -> str | None:
 
 
 def _agreeing(model: PreTrainedModel, wanted: Wanted) -> OpenVinoEngine:
-    threads = torch.get_num_threads()
+    setup = Setup(wanted.precision, torch.get_num_threads(), wanted.weights)
     file = converted(model, wanted.folder, wanted.beat, wanted.weights)
-    said = [settings_of(wanted.precision, threads), device_name()]
+    said = [setup.settings, device_name()]
     mark = file.with_name(f"agrees-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]}")
     if not mark.exists():
-        farthest = FARTHEST_IN_8_BITS if wanted.weights == "int8" else FARTHEST[wanted.precision]
-        check_agreement(model, file, wanted.precision, threads, wanted.beat, farthest)
+        check_agreement(model, file, setup, wanted.beat)
         mark.touch()
-    return OpenVinoEngine(Runner(file, wanted.precision, threads), wanted.weights)
+    return OpenVinoEngine(Runner(file, setup), wanted.weights)
 
 
 def converted(model: PreTrainedModel, folder: Path, beat: Callable[[], None], weights: Weights = "whole") -> Path:
@@ -134,14 +133,7 @@ def digest_of(model: PreTrainedModel, weights: Weights) -> str:
     return digest.hexdigest()
 
 
-def check_agreement(
-    model: PreTrainedModel,
-    file: Path,
-    precision: Precision,
-    threads: int,
-    beat: Callable[[], None],
-    farthest: float,
-) -> None:
+def check_agreement(model: PreTrainedModel, file: Path, setup: Setup, beat: Callable[[], None]) -> None:
     """Let both read the same texts, padded and then token by token.
 
     Raises:
@@ -149,11 +141,12 @@ def check_agreement(
     """
     ids_BT, mask_BT = _texts(model)
     try:
-        found_NBV = tried(file, ids_BT, mask_BT, STEPS, precision, threads, beat)
+        found_NBV = tried(file, ids_BT, mask_BT, STEPS, setup, beat)
     except TrialFailed as why:
         raise NotConvertible(f"a first try of it {why}") from why
     wanted_NBV = _expected(model, ids_BT, mask_BT)
     distance = float(np.sqrt(np.square(found_NBV - wanted_NBV).mean()) / wanted_NBV.std())
+    farthest = FARTHEST_IN_8_BITS if setup.weights == "int8" else FARTHEST[setup.precision]
     if not distance <= farthest:
         raise NotConvertible(f"its logits are {distance:.1e} deviations from what transformers computes")
 

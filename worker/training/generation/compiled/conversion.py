@@ -121,7 +121,7 @@ def _converted(model: PreTrainedModel) -> Any:
 
 def _in_8_bits(made: Any) -> Any:
     """Return the model with the weights of its products as whole numbers of 8 bits, with a scale and a zero for each
-    output; what they are multiplied with stays as exact as it was."""
+    output."""
     openvino()  # first: it keeps telemetry out
     nncf = importlib.import_module("nncf")
     nncf.set_log_level(logging.ERROR)

@@ -5,6 +5,7 @@ Shapes: B sequences, T new positions, K all positions so far, V vocabulary.
 
 import importlib
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,9 @@ READ_AT_ONCE = 512
 """Positions of a prompt that are read together: the mask of a longer piece would take memory by their square."""
 FEWEST_THREADS = 2
 """With one, OpenVINO 2026.4 divides by zero as it compiles for AMX in bf16 (openvino issue 33300)."""
+ROUNDED_TOGETHER = 128
+"""Of what weights in 8 bits are multiplied with, so many numbers share a scale. Multiplied as it is, it would be slower
+than whole weights."""
 HIDDEN = np.float32(-1e30)
 """Added to what is not attended to. The smallest float would become -inf in bf16, and a row of nothing else NaN."""
 
@@ -42,25 +46,34 @@ def openvino(part: str | None = None) -> Any:
     return importlib.import_module("openvino" if part is None else f"openvino.{part}")
 
 
-def settings_of(precision: Precision, threads: int) -> dict[str, Any]:
-    """Return how a model is compiled: the cache of keys and values as exact as all else, no core taken for itself."""
-    kind = {"fp32": "f32", "bf16": "bf16"}[precision]
-    return {
-        "INFERENCE_PRECISION_HINT": kind,
-        "KV_CACHE_PRECISION": kind,
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-        "INFERENCE_NUM_THREADS": max(FEWEST_THREADS, threads),
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,
-    }
+@dataclass(frozen=True)
+class Setup:
+    """How a model is compiled: the cache of keys and values as exact as all else, no core taken for itself."""
+
+    precision: Precision
+    threads: int
+    weights: Weights = "whole"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what OpenVINO is told."""
+        kind = {"fp32": "f32", "bf16": "bf16"}[self.precision]
+        return {
+            "INFERENCE_PRECISION_HINT": kind,
+            "KV_CACHE_PRECISION": kind,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": ROUNDED_TOGETHER if self.weights == "int8" else 0,
+            "INFERENCE_NUM_THREADS": max(FEWEST_THREADS, self.threads),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
 
 
 class Runner:
     """A compiled model with its cache of keys and values."""
 
-    def __init__(self, file: Path, precision: Precision, threads: int) -> None:
+    def __init__(self, file: Path, setup: Setup) -> None:
         core = openvino().Core()
-        compiled = core.compile_model(core.read_model(file), "CPU", settings_of(precision, threads))
+        compiled = core.compile_model(core.read_model(file), "CPU", setup.settings)
         self._request = compiled.create_infer_request()
         self._read = 0
 

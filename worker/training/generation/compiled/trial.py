@@ -1,6 +1,6 @@
 """A first try of a converted model, in a process of its own: a fault in native code ends that one, and no job.
 
-python -m worker.training.generation.compiled.trial MODEL.xml QUESTION.npz ANSWER.npz PRECISION THREADS
+python -m worker.training.generation.compiled.trial MODEL.xml QUESTION.npz ANSWER.npz PRECISION THREADS WEIGHTS
 """
 
 import subprocess
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.training.generation.compiled.runtime import Precision, Runner
+from worker.training.generation.compiled.runtime import Precision, Runner, Setup, Weights
 
 LOOK_SECONDS = 0.2
 
@@ -26,8 +26,7 @@ def tried(
     ids_BT: NDArray[np.int64],
     mask_BT: NDArray[np.bool_],
     steps: int,
-    precision: Precision,
-    threads: int,
+    setup: Setup,
     beat: Callable[[], None],
 ) -> NDArray[np.float32]:
     """Let a process read texts, the last `steps` tokens one by one; return the logits [steps + 1, B, V] that it told.
@@ -40,7 +39,8 @@ def tried(
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "question.npz", Path(folder) / "answer.npy"
         np.savez(question, ids=ids_BT, mask=mask_BT, steps=steps)
-        command = [sys.executable, "-m", __name__, str(file), str(question), str(answer), precision, str(threads)]
+        words = [setup.precision, str(setup.threads), setup.weights]
+        command = [sys.executable, "-m", __name__, str(file), str(question), str(answer), *words]
         with (Path(folder) / "said").open("w+") as said, subprocess.Popen(command, stdout=said, stderr=said) as child:
             try:
                 code = _ended(child, beat)
@@ -62,10 +62,10 @@ def _ended(child: subprocess.Popen[bytes], beat: Callable[[], None]) -> int:
             beat()
 
 
-def main(file: str, question: str, answer: str, precision: Precision, threads: str) -> None:
+def main(file: str, question: str, answer: str, precision: Precision, threads: str, weights: Weights) -> None:
     asked = np.load(question)
     ids_BT, mask_BT, steps = asked["ids"], asked["mask"], int(asked["steps"])
-    runner = Runner(Path(file), precision, int(threads))
+    runner = Runner(Path(file), Setup(precision, int(threads), weights))
     runner.begin()
     first = ids_BT.shape[1] - steps
     told = [runner.step(ids_BT[:, :first], mask_BT[:, :first])]
@@ -74,4 +74,4 @@ def main(file: str, question: str, answer: str, precision: Precision, threads: s
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])  # type: ignore[arg-type] # the precision is a word
+    main(*sys.argv[1:])  # type: ignore[arg-type] # precision and weights are words

@@ -21,7 +21,7 @@ from transformers import (
 from tests.worker.training.generation.conftest import llama, prompts_of, spec_of
 from worker.training.generation.compiled.choosing import converted
 from worker.training.generation.compiled.engine import OpenVinoEngine
-from worker.training.generation.compiled.runtime import READ_AT_ONCE, Precision, Runner, version_installed
+from worker.training.generation.compiled.runtime import READ_AT_ONCE, Precision, Runner, Setup, version_installed
 from worker.training.generation.samples import Ask, Sample
 from worker.training.generation.writer import Completion, ModelWriter
 
@@ -36,7 +36,7 @@ def silent() -> None:
 
 
 def engine_of(model: PreTrainedModel, folder: Path, precision: Precision = "fp32") -> OpenVinoEngine:
-    return OpenVinoEngine(Runner(converted(model, folder, silent), precision, 1))
+    return OpenVinoEngine(Runner(converted(model, folder, silent), Setup(precision, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_long_prompts_are_read_in_pieces(plain_tokenizer: PreTrainedTokenizerFas
     ids_BT = torch.randint(5, len(plain_tokenizer), (2, READ_AT_ONCE + 30))
     mask_BT = torch.ones_like(ids_BT, dtype=torch.bool)
     mask_BT[0, : READ_AT_ONCE + 10] = False
-    runner = Runner(converted(model, tmp_path, silent), "fp32", 1)
+    runner = Runner(converted(model, tmp_path, silent), Setup("fp32", 1))
     runner.begin()
     found_BV = torch.from_numpy(runner.step(ids_BT.numpy(), mask_BT.numpy()))
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_long_prompts_are_read_in_pieces(plain_tokenizer: PreTrainedTokenizerFas
 @pytest.mark.skipif(version_installed("nncf") is None, reason="the extra openvino is not installed")
 def test_8_bits_say_almost_the_same(model: LlamaForCausalLM, tmp_path: Path) -> None:
     ids_BT = torch.randint(5, 60, (4, 12))
-    runner = Runner(converted(model, tmp_path, silent, "int8"), "fp32", 1)
+    runner = Runner(converted(model, tmp_path, silent, "int8"), Setup("fp32", 1, "int8"))
     runner.begin()
     found_BV = torch.from_numpy(runner.step(ids_BT.numpy(), np.ones((4, 12), dtype=np.bool_)))
     with torch.no_grad():
