@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # What a worker of a later version adds is left out by a service of this one, not refused.
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
 
 class Quality(Part):
@@ -73,6 +74,8 @@ class Examples(Part):
     test: int
     truncated: int
     """How many training texts the student reads cut at max_length; 0 for images."""
+    in_both: int | None = None
+    """How many held-out examples are in the training part too; None in reports of earlier versions."""
 
 
 class ClassResult(Part):
@@ -165,6 +168,8 @@ class WritingExamples(Part):
     """How many training examples are cut at max_length."""
     dropped: int
     """How many examples have no completion left within max_length, and are left out."""
+    in_both: int | None = None
+    """How many held-out examples are in the training part too; None in reports of earlier versions."""
 
 
 class Sample(Part):

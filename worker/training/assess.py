@@ -56,6 +56,7 @@ def assess(
             validation=len(parts.validation),
             test=len(parts.test),
             truncated=readings.cut_for_student,
+            in_both=readings.in_both,
         ),
         labels=classroom.classes,
         student=facts_of(trained.model),

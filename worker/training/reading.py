@@ -37,6 +37,9 @@ class Reading(Protocol):
     def batch(self, rows: Sequence[int] | Rows, /) -> dict[str, Tensor]:
         """Return what a model is called with for these examples, by name."""
 
+    def seen(self, row: int, /) -> bytes:
+        """Return what a model is given of an example: equal for examples that it cannot tell apart."""
+
     def remarks(self, train: Rows, reader: str, /) -> Iterator[str]:
         """Yield what a user should know of how `reader` (such as "the student") sees the training examples."""
 

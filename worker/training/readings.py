@@ -1,5 +1,6 @@
 """Every example as each model reads it, and what the teachers say about it."""
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from worker.training.desk import Desk
 from worker.training.medium import Medium
 from worker.training.models import Loaded
 from worker.training.observer import stop_if_asked
+from worker.training.overlap import in_both, remark
 from worker.training.predict import Pulse, logits_of
 from worker.training.reading import Reading
 from worker.training.signal import Logits
@@ -49,20 +51,27 @@ class Readings:
     def cut_for_student(self) -> int:
         return int(self.student.is_cut[self.examples.parts.train].sum())
 
+    @cached_property
+    def in_both(self) -> int:
+        """How many held-out examples were learned from as well."""
+        return in_both(self.examples.parts, self.student.seen)
+
     def announce(self) -> None:
         """Say what was left out, and what each model does not see as it is."""
         if self.examples.without_content:
             self.desk.observer.event(
                 f"{self.examples.without_content:,} examples have no {self.medium.content} and are left out.", "warning"
             )
+        if self.in_both:
+            self.desk.observer.event(remark(self.in_both, self.examples.parts), "warning")
         readers = [("the student", self.student)]
         for number, reading in enumerate(self.teachers):
             name = "the teacher" if len(self.teachers) == 1 else f"teacher {number + 1}"
             if reading is not self.student:
                 readers.append((name, reading))
         for name, reading in readers:
-            for remark in reading.remarks(self.examples.parts.train, name):
-                self.desk.observer.event(remark, "warning")
+            for found in reading.remarks(self.examples.parts.train, name):
+                self.desk.observer.event(found, "warning")
 
     def teacher_logits(self, classroom: Classroom) -> list[Logits]:
         """Let every teacher read every example once; its logits are kept on disk and used for all epochs."""

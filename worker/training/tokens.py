@@ -65,6 +65,9 @@ class Encoded:
             arrays["token_type_ids"] = types_BT
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
+    def seen(self, row: int) -> bytes:
+        return self.ids[int(self.starts[row]) : int(self.starts[row + 1])].tobytes()
+
     def remarks(self, train: Rows, reader: str) -> Iterator[str]:
         cut = int(self.is_cut[train].sum())
         if cut:

@@ -65,6 +65,9 @@ class Pixels:
     def values(self, pixels_BCHW: Tensor) -> Tensor:
         return pixels_BCHW.float() * self.scale + self.offset
 
+    def seen(self, row: int) -> bytes:
+        return self.pixels[row].tobytes()
+
     def remarks(self, train: Rows, reader: str) -> Iterator[str]:
         for change in self.changes:
             yield f"Images are {change} for {reader}."

@@ -14,6 +14,7 @@ from worker.training.language.data import Writing, Writings
 from worker.training.language.readings import WritingReadings
 from worker.training.language.scripts import Mask, Scripts, opening_of, without
 from worker.training.models import Loaded
+from worker.training.overlap import remark
 from worker.training.split import Parts, Rows
 from worker.training.students import Student, required
 from worker.training.tokens import length_for
@@ -126,6 +127,8 @@ class AskingReadings(WritingReadings):
                 f"{longest} tokens to hold a completion.",
                 "warning",
             )
+        if self.in_both:
+            event(remark(self.in_both, self.parts), "warning")
         if self.cut:
             event(
                 f"{self.cut:,} of {len(self.parts.train):,} training completions are cut at {longest} tokens.",

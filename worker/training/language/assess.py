@@ -72,6 +72,7 @@ def assess_writers(
             kept_tokens=readings.kept_tokens,
             truncated=readings.cut,
             dropped=readings.dropped,
+            in_both=readings.in_both,
         ),
         student=facts_of(trained.model),
         teacher=teacher,

@@ -1,6 +1,7 @@
 """Every example as each model reads it: which of its tokens are learned, how many are cut, what is left out."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,6 +14,7 @@ from worker.training.language.scripts import Cut, Scripts, pieces_of, write_down
 from worker.training.language.vocabulary import aligned, check_same_tokens
 from worker.training.models import Loaded
 from worker.training.observer import stop_if_asked
+from worker.training.overlap import in_both, remark
 from worker.training.split import Parts, Rows
 from worker.training.students import Student, required
 from worker.training.tokens import identity_of, length_for
@@ -122,6 +124,11 @@ class WritingReadings:
         """How many tokens of the training completions a teacher reads: kept_tokens, unless its tokens are others."""
         return int(self.teachers[0].kept(self.parts.train).sum())
 
+    @cached_property
+    def in_both(self) -> int:
+        """How many held-out examples were learned from as well."""
+        return in_both(self.parts, self.student.seen)
+
     def announce(self) -> None:
         """Say what is left out and what is cut."""
         event = self.desk.observer.event
@@ -134,6 +141,8 @@ class WritingReadings:
                 f"{longest} tokens, so that nothing of their completions is left.",
                 "warning",
             )
+        if self.in_both:
+            event(remark(self.in_both, self.parts), "warning")
         whole = len(self.parts.train)
         if self.cut:
             event(f"{self.cut:,} of {whole:,} training examples are cut at {longest} tokens.", "warning")

@@ -47,6 +47,7 @@ def assess_texts(finished: Finished) -> GenerationReport:
             kept_tokens=readings.kept_tokens,
             truncated=readings.cut,
             dropped=readings.dropped,
+            in_both=readings.in_both,
         ),
         student=facts_of(finished.trained.model),
         teacher=teacher,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from worker.training.language.data import Writing, Writings, check_parts
 from worker.training.language.scripts import Scripts, write_down
 from worker.training.language.vocabulary import aligned, check_same_tokens
 from worker.training.observer import stop_if_asked
+from worker.training.overlap import in_both, remark
 from worker.training.split import Parts, Rows
 from worker.training.students import Student
 from worker.training.tokens import identity_of, length_for
@@ -87,6 +89,11 @@ class TextReadings:
     def cut(self) -> int:
         return int(self.student.is_cut[self.parts.train].sum())
 
+    @cached_property
+    def in_both(self) -> int:
+        """How many held-out texts were learned from as well."""
+        return in_both(self.parts, self.student.seen)
+
     @property
     def kept_tokens(self) -> int:
         return int(self.student.kept(self.parts.train).sum())
@@ -143,6 +150,8 @@ def announce(desk: Desk, readings: TextReadings) -> None:
     longest = desk.spec.training.max_length
     if readings.dropped:
         event(f"{readings.dropped:,} texts are left out: their prompts alone reach {longest} tokens.", "warning")
+    if readings.in_both:
+        event(remark(readings.in_both, readings.parts), "warning")
     whole = len(readings.parts.train)
     if readings.cut:
         event(f"{readings.cut:,} of {whole:,} texts are cut at {longest} tokens.", "warning")
