@@ -30,6 +30,7 @@ bench: .venv/peers ## measure gain, speed beside tutorials and peers, writing, m
 	.venv/bin/python -m benchmarks.gain
 	.venv/bin/python -m benchmarks.classification
 	.venv/bin/python -m benchmarks.language
+	.venv/bin/python -m benchmarks.agreement
 	.venv/bin/python -m benchmarks.generation
 	.venv/bin/python -m benchmarks.memory
 	.venv/bin/python -m benchmarks.start

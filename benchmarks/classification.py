@@ -127,10 +127,11 @@ def student_of(teacher: Path, folder: Path) -> Path:
     return folder
 
 
-def operations(read: int, epochs: int) -> float:
-    """Floating-point operations of the matrix products that so many tokens need; the teacher reads once."""
+def operations(learned: int, held_out: int, epochs: int) -> float:
+    """Floating-point operations of the matrix products that so many tokens need; the teacher reads all of them once."""
     learning = LEARNING * first_token_encoder(len(LAYERS), WIDTH, FEED_FORWARD)
-    return read * (epochs * learning + READING * first_token_encoder(TEACHER_LAYERS, WIDTH, FEED_FORWARD))
+    reading = READING * first_token_encoder(TEACHER_LAYERS, WIDTH, FEED_FORWARD)
+    return learned * epochs * learning + (learned + held_out) * reading
 
 
 def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[Json, str]:
@@ -141,13 +142,16 @@ def prepared(client: Client, assets: Any, folder: Path, examples: int) -> tuple[
     tokenizer = AutoTokenizer.from_pretrained(teacher)
     snippets = [json.loads(line) for line in assets.dataset.read_text().splitlines()]
     lines = list(texts([one for one in snippets if one["label"]], tokenizer, examples + HELD_OUT))
-    read = sum(len(tokenizer(line["text"])["input_ids"]) for line in lines if line["split"] == "train")
+    learned, held_out = (
+        sum(len(tokenizer(line["text"])["input_ids"]) for line in lines if line["split"] == part)
+        for part in ("train", "test")
+    )
     (folder / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     work = {
         "teacher": str(teacher),
         "student": str(student_of(teacher, folder / "student")),
         "texts": str(folder / "texts.jsonl"),
-        "operations": operations(read, TRAINING["epochs"]),
+        "operations": operations(learned, held_out, TRAINING["epochs"]),
         "T": T,
         "alpha": ALPHA,
         "warmup_steps": math.ceil(WARMUP * math.ceil(examples / TRAINING["batch_size"]) * TRAINING["epochs"]),

@@ -3,7 +3,7 @@
     python -m benchmarks.tutorial WORK.json
 
 reads where the models and texts are, trains, and prints what it took as JSON. `padding` is "max_length", as most
-tutorials write it, or "longest".
+tutorials write it, or "longest". With an `order`, places of texts for all epochs, it reads them so.
 """
 
 import sys
@@ -41,11 +41,14 @@ class TutorialTrainer(Trainer):
 def main() -> None:
     work = work_of(sys.argv[1])
     given = work.given
-    arguments = TrainingArguments(**usual_arguments(given))
+    examples, changes = work.examples("train"), {}
+    if "order" in given:
+        examples = [examples[place] for place in given["order"]]
+        changes = {"num_train_epochs": 1, "train_sampling_strategy": "sequential"}
     trainer = TutorialTrainer(
         model=work.student,
-        args=arguments,
-        train_dataset=work.examples("train"),
+        args=TrainingArguments(**{**usual_arguments(given), **changes}),
+        train_dataset=examples,
         data_collator=work.collate,
         teacher=work.teacher,
         temperature=given["T"],
