@@ -66,7 +66,7 @@ class Pixels:
         return pixels_BCHW.float() * self.scale + self.offset
 
     def seen(self, row: int) -> bytes:
-        return self.pixels[row].tobytes()
+        return bytes(self.pixels[row])
 
     def remarks(self, train: Rows, reader: str) -> Iterator[str]:
         for change in self.changes:
