@@ -300,6 +300,15 @@ class IdempotentAnswer(Row):
     __table_args__ = (Index(None, "created_at"),)
 
 
+class DeletedFolder(Row):
+    """A folder of blobs whose rows are gone, until the storage has deleted it too."""
+
+    __tablename__ = "deleted_folders"
+
+    folder: Mapped[str] = mapped_column(primary_key=True)
+    deleted_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
 class Worker(Row):
     """A worker's own word that it lives; /v1/system shows it."""
 

@@ -19,6 +19,7 @@ from core.errors import BlobDamaged, BlobMissing
 from core.events import record_event
 from core.ids import make_id
 from core.leases import Lease
+from core.remains import clear, leave
 from core.tables import Checkpoint
 from worker.patience import Moved, fetch_patiently, patiently, put_patiently, unheard
 
@@ -58,8 +59,7 @@ def keep_checkpoint(
     if outdated is None:
         blobs.delete_below(checkpoint_folder(lease.job_id, checkpoint_id))
         return False
-    for checkpoint_id in outdated:
-        blobs.delete_below(checkpoint_folder(lease.job_id, checkpoint_id))
+    clear(database, blobs, outdated)
     return True
 
 
@@ -105,7 +105,7 @@ def _warn(database: Database, job_id: str, message: str) -> None:
 
 
 def _write_row(database: Database, lease: Lease, row: Checkpoint) -> list[str] | None:
-    """Insert the row and forget the outdated ones, whose ids are returned; None if the lease is lost."""
+    """Insert the row and forget the outdated ones, whose folders are returned; None if the lease is lost."""
     deadline = time.monotonic() + lease.seconds
     while True:
         try:
@@ -130,4 +130,6 @@ def _forget_outdated(session: Session, newest: Checkpoint) -> list[str]:
     ids = session.scalars(query.offset(KEPT_PER_PHASE)).all()
     if ids:
         session.execute(delete(Checkpoint).where(Checkpoint.id.in_(ids)))
-    return list(ids)
+    folders = [checkpoint_folder(newest.job_id, checkpoint_id) for checkpoint_id in ids]
+    leave(session, folders)
+    return folders

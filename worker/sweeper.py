@@ -1,4 +1,5 @@
-"""`python -m worker.sweeper`: takes back what was lost and tells the broker what it has not heard. Several may run."""
+"""`python -m worker.sweeper`: takes back what was lost, tells the broker what it has not heard, deletes what could not
+be deleted. Several may run."""
 
 import signal
 import threading
@@ -9,7 +10,8 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import delete
 from sqlalchemy.exc import DBAPIError
 
-from core import leases
+from core import leases, remains
+from core.blobs import Blobs
 from core.clock import database_now
 from core.database import Database
 from core.jobs import mark_published
@@ -23,8 +25,8 @@ log = structlog.get_logger()
 IDEMPOTENCY_SECONDS = 24 * 3600
 
 
-def sweep_once(database: Database, app: Celery, settings: Settings) -> None:
-    """Take back overdue jobs, forget old answers, publish what is queued and unpublished."""
+def sweep_once(database: Database, app: Celery, blobs: Blobs, settings: Settings) -> None:
+    """Take back overdue jobs, forget old answers, publish what is queued and unpublished, delete what was left."""
     with database.write() as session:
         for job_id in leases.sweep(session, settings.max_attempts):
             log.warning("taken back", job_id=job_id)
@@ -40,13 +42,18 @@ def sweep_once(database: Database, app: Celery, settings: Settings) -> None:
             mark_published(session, job_id)
             session.commit()
         log.info("published", job_id=job_id)
+    with database.read() as session:
+        folders = remains.overdue(session)
+    remains.clear(database, blobs, folders)
 
 
-def sweep_forever(database: Database, app: Celery, settings: Settings, should_stop: threading.Event) -> None:
+def sweep_forever(
+    database: Database, app: Celery, blobs: Blobs, settings: Settings, should_stop: threading.Event
+) -> None:
     """Sweep until told to stop. A database or broker that is away is waited for."""
     while not should_stop.is_set():
         try:
-            sweep_once(database, app, settings)
+            sweep_once(database, app, blobs, settings)
         except (DBAPIError, OperationalError, OSError) as error:
             log.warning("sweep put off", reason=str(error).splitlines()[0])
         should_stop.wait(settings.sweep_seconds)
@@ -59,7 +66,7 @@ def main() -> None:
         signal.signal(number, lambda *_: should_stop.set())
     database = Database(settings.database)
     log.info("sweeper started", every_seconds=settings.sweep_seconds)
-    sweep_forever(database, make_app(settings), settings, should_stop)
+    sweep_forever(database, make_app(settings), Blobs(settings.storage), settings, should_stop)
     database.close()
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Query, Request, status
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from core import remains
 from core.blobs import Blobs, Stored
 from core.datasets import Datasets
 from core.errors import BlobDamaged, StorageUnavailable
@@ -144,11 +145,13 @@ def get_content(dataset_id: str, request: Request, datasets: DatasetsRead, blobs
 
 
 @router.delete("/{dataset_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
-def delete_dataset(dataset_id: str, datasets: DatasetsWritten, session: WriteDep, blobs: BlobsDep) -> None:
+def delete_dataset(dataset_id: str, datasets: DatasetsWritten, session: WriteDep, service: ServiceDep) -> None:
     """Forget a data set that no active job needs."""
     datasets.delete(dataset_id)
+    folders = [f"datasets/{dataset_id}"]
+    remains.leave(session, folders)
     session.commit()
-    blobs.delete_below(f"datasets/{dataset_id}")
+    remains.clear(service.database, service.blobs, folders)
 
 
 def _put(blobs: Blobs, dataset_id: str, content: Path, examples: Path) -> tuple[Stored, Stored]:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from core import remains
 from core.artifacts import artifacts_of
 from core.errors import ResultNotReady
 from core.events import record_event
@@ -155,13 +156,13 @@ async def get_job(
 
 
 @router.delete("/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
-def delete_job(job_id: str, jobs: JobsWritten, session: WriteDep, blobs: BlobsDep) -> None:
+def delete_job(job_id: str, jobs: JobsWritten, session: WriteDep, service: ServiceDep) -> None:
     """Forget a finished job with its files. The model that it made stays; DELETE /v1/models/{name} forgets that."""
     jobs.delete(job_id)
     folders = folders_of_jobs(session, [job_id])
+    remains.leave(session, folders)
     session.commit()
-    for folder in folders:
-        blobs.delete_below(folder)
+    remains.clear(service.database, service.blobs, folders)
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobOut, responses=problems(404, 409))

@@ -10,6 +10,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
 
+from core import remains
 from core.blobs import Blobs, Stored
 from core.errors import ModelFileNotFound, ModelNameTaken
 from core.ids import make_id
@@ -101,14 +102,16 @@ def get_model_file(name: str, path: str, request: Request, models: ModelsRead, b
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
-def delete_model(name: str, models: ModelsWritten, session: WriteDep, blobs: BlobsDep) -> None:
+def delete_model(name: str, models: ModelsWritten, session: WriteDep, service: ServiceDep) -> None:
     """Forget a model that no active job reads; a distilled one goes from its job's artifacts too."""
     model = models.delete(name)
     if model.job_id is not None:
         below = Artifact.blob_key.startswith(f"models/{model.id}/", autoescape=True)
         session.execute(delete(Artifact).where(Artifact.job_id == model.job_id, below))
+    folders = [f"models/{model.id}"]
+    remains.leave(session, folders)
     session.commit()
-    blobs.delete_below(f"models/{model.id}")
+    remains.clear(service.database, service.blobs, folders)
 
 
 def _kept(file: dict[str, Any]) -> Stored:

@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response, status
 
+from core import remains
 from core.models import folders_of_jobs
 from core.sweeps import Sweeps
 from core.tables import Sweep
-from service.deps import BlobsDep, CallerDep, QueueDep, SettingsDep, SweepsRead, SweepsWritten, WriteDep
+from service.deps import BlobsDep, CallerDep, QueueDep, ServiceDep, SettingsDep, SweepsRead, SweepsWritten, WriteDep
 from service.idempotency import OnceDep
 from service.jobs.outbox import publish
 from service.openapi import problems
@@ -86,12 +87,12 @@ def cancel_sweep(sweep_id: str, sweeps: SweepsWritten, session: WriteDep) -> Swe
 
 
 @router.delete("/{sweep_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
-def delete_sweep(sweep_id: str, sweeps: SweepsWritten, session: WriteDep, blobs: BlobsDep) -> None:
+def delete_sweep(sweep_id: str, sweeps: SweepsWritten, session: WriteDep, service: ServiceDep) -> None:
     """Forget a finished sweep with its jobs and their files. The models that they made stay."""
     folders = folders_of_jobs(session, sweeps.delete(sweep_id))
+    remains.leave(session, folders)
     session.commit()
-    for folder in folders:
-        blobs.delete_below(folder)
+    remains.clear(service.database, service.blobs, folders)
 
 
 def _table(sweeps: Sweeps, row: Sweep) -> SweepTableOut:
