@@ -28,7 +28,9 @@ class Download:
         self.part = target.with_name(target.name + ".part")
 
     def run(self) -> Path:
-        """Fetch the file. Raises ApiError, ServerUnreachable, ChecksumMismatch."""
+        """Fetch the file. Raises ApiError, ServerUnreachable, ChecksumMismatch; FilesInTheWay where it is a folder."""
+        if self.target.is_dir():
+            raise FilesInTheWay(self.target.parent, [f"{self.target.name}/"])
         if self.sha256 is not None and self.target.is_file() and sha256_of(self.target) == self.sha256:
             return self.target
         self.target.parent.mkdir(parents=True, exist_ok=True)

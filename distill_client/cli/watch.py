@@ -2,6 +2,7 @@
 
 import sys
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -86,8 +87,9 @@ def show_end(job: Job) -> None:
 class Screen(AbstractContextManager["Screen"]):
     """Where a job's events are shown."""
 
+    @abstractmethod
     def show(self, event: Event) -> None:
-        raise NotImplementedError
+        """Show one event."""
 
     def __exit__(self, *_: object) -> None:
         return None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_client import ApiError, ChecksumMismatch, Client, ServerUnreachable, UnsafePath
+from distill_client import ApiError, ChecksumMismatch, Client, FilesInTheWay, ServerUnreachable, UnsafePath
 from distill_client.download import Download, below
 from tests.distill_client.scripted import Answer, Asked, Script, Scripted
 
@@ -104,6 +104,13 @@ def test_a_file_without_a_hash_begins_anew_after_a_cut(client: Client, scripted:
     scripted.script = serving(BODY, [1000])
     assert Download(client.transport, "/file", tmp_path / "file").run().read_bytes() == BODY
     assert all("range" not in asked.headers for asked in scripted.asked)
+
+
+def test_a_folder_of_that_name_is_not_a_file_to_replace(client: Client, scripted: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(FilesInTheWay, match=f"{tmp_path} has other files of the same names: file/"):
+        Download(client.transport, "/file", tmp_path / "file", SHA256).run()
+    assert not scripted.asked
 
 
 def test_progress_is_told_up_to_the_whole(client: Client, scripted: Scripted, tmp_path: Path) -> None:
