@@ -263,7 +263,7 @@ class JobSpec(Frozen):
 
     @model_validator(mode="after")
     def _fits_its_processes(self) -> Self:
-        self.resources.check_fits(self.training, self.method.type)
+        self.resources.check_fits(self.training, self.method.type, has_adapters=self.student.lora is not None)
         return self
 
     @model_validator(mode="after")

@@ -93,12 +93,26 @@ class ResourcesSpec(Frozen):
     processes: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(
         1, description="How many share each training, on one machine and a GPU each where it has them."
     )
+    sharded: bool | None = Field(
+        None,
+        description=(
+            "Whether the processes spread the layers of what they train, with gradients and optimizer state, instead "
+            "of each holding all of them (FSDP, ZeRO stage 3). null: where one GPU could not hold them."
+        ),
+    )
     priority: Annotated[int, Field(strict=True, ge=-100, le=100)] = 0
     """Of two jobs that wait, the higher runs first."""
 
-    def check_fits(self, training: TrainingSpec, method: str) -> None:
+    def check_fits(self, training: TrainingSpec, method: str, *, has_adapters: bool) -> None:
         """Refuse what several processes cannot share."""
+        if self.sharded and has_adapters:
+            instead = "Leave one of the two out: adapters have little to spread."
+            raise not_available("resources.sharded with student.lora", instead, "resources.sharded")
         if self.processes == 1:
+            if self.sharded:
+                raise not_available(
+                    "resources.sharded in one process", "Give processes 2 or more.", "resources.sharded"
+                )
             return
         alone = {"method on_policy": method == "on_policy", "training.augment": training.augment is not None}
         for what, is_wanted in alone.items():

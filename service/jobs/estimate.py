@@ -81,8 +81,8 @@ def estimate(session: Session, checked: Checked) -> Estimate:
     activations = int(16 * BYTES_PER_WEIGHT * tokens * student.body**0.5)
     largest = max((size.total for size in teachers), default=0)
     resident = BYTES_PER_WEIGHT * largest + BYTES_PER_TRAINED_WEIGHT * student.total
-    others = spec.resources.processes - 1
-    resident += others * (PROCESS_BYTES + BYTES_PER_SHARED_WEIGHT * student.total)
+    others, shared = spec.resources.processes - 1, student.embeddings if spec.resources.sharded else student.total
+    resident += others * (PROCESS_BYTES + BYTES_PER_SHARED_WEIGHT * shared)
     disk = BYTES_PER_WEIGHT * sum(size.total for size in teachers) + 3 * 3 * BYTES_PER_WEIGHT * student.total
     disk += _examples(spec, checked.dataset) * _pixels(spec, checked.dataset)
     return Estimate(

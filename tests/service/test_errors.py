@@ -123,6 +123,12 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "not_available",
     ),
     ({"resources": {"processes": 3}}, "/resources/processes", "uneven_shares"),
+    ({"resources": {"sharded": True}}, "/resources/sharded", "not_available"),
+    (
+        {"resources": {"processes": 2, "sharded": True}, "student": {"model": "s", "lora": {}}},
+        "/resources/sharded",
+        "not_available",
+    ),
     ({"resources": {"processes": 65}}, "/resources/processes", "invalid_value"),
     ({"teacher": None}, "/teacher", "teacher_missing"),
     ({"student": {"config": {"architecture": "mlp", "hidden": [0]}}}, "/student/config/hidden/0", "invalid_value"),

@@ -19,6 +19,8 @@ class Checkpoint:
     """True where the phase was over at this step."""
     micro_batches: int
     """Into how many each step was cut."""
+    is_sharded: bool
+    """Whether layers were spread over processes: what the optimizer remembers is in another order then."""
 
 
 def sha256_of(path: Path) -> str:
@@ -30,10 +32,24 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def seal(folder: Path, step: int, *, is_final: bool, metrics: Mapping[str, float], micro_batches: int = 1) -> None:
+def seal(
+    folder: Path,
+    step: int,
+    *,
+    is_final: bool,
+    metrics: Mapping[str, float],
+    micro_batches: int = 1,
+    is_sharded: bool = False,
+) -> None:
     """Write the seal of a finished checkpoint."""
     files = {str(path.relative_to(folder)): sha256_of(path) for path in files_below(folder) if path.name != SEAL}
-    said = {"step": step, "is_final": is_final, "micro_batches": micro_batches, "metrics": dict(metrics)}
+    said = {
+        "step": step,
+        "is_final": is_final,
+        "micro_batches": micro_batches,
+        "is_sharded": is_sharded,
+        "metrics": dict(metrics),
+    }
     (folder / SEAL).write_text(json.dumps({**said, "sha256": files}, indent=1), encoding="utf-8")
 
 
@@ -42,8 +58,8 @@ def opened(folder: Path) -> Checkpoint | None:
     try:
         seal_ = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         intact = all(sha256_of(folder / name) == digest for name, digest in seal_["sha256"].items())
-        parts = int(seal_.get("micro_batches", 1))
-        return Checkpoint(folder, int(seal_["step"]), bool(seal_["is_final"]), parts) if intact else None
+        how = int(seal_.get("micro_batches", 1)), bool(seal_.get("is_sharded", False))
+        return Checkpoint(folder, int(seal_["step"]), bool(seal_["is_final"]), *how) if intact else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

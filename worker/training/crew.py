@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,15 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from core.errors import TooFewDevices, TrainingKilled
+from core.training import ResourcesSpec
 from core.wire import FROM_OUTSIDE, Errand, how_ended
 from worker.training.follower import BEREFT, READY
 from worker.training.observer import PeerKilled
-from worker.training.ring import FIRST, PeerLost, Ring, joined
+from worker.training.pupil import Pupil
+from worker.training.ring import FIRST, PeerLost, Ring, is_parting, joined
+from worker.training.shards import is_too_large
 from worker.training.sharing import Share, write_share
 
 COMMAND = (sys.executable, "-m", "worker.training.follower")
+SECONDS_BETWEEN_LOOKS = 0.5
 MOURNING_SECONDS = 30.0
 """How long to wait for the end of a process whose connection is gone already."""
 
@@ -27,11 +33,15 @@ MOURNING_SECONDS = 30.0
 class Crew:
     """`size` processes, this one counted."""
 
-    def __init__(self, size: int, folder: Path) -> None:
-        self.size, self.folder = size, folder
+    def __init__(self, size: int, folder: Path, is_sharded: bool | None = None) -> None:
+        self.size, self.folder, self.is_sharded = size, folder, is_sharded
         self.threads = max(1, torch.get_num_threads() // size)
         self._others: list[subprocess.Popen[bytes]] = []
         self._trainings = 0
+
+    def spreads(self, pupil: Pupil) -> bool:
+        """Tell whether a pupil's layers are spread: as the job says, else where one device could not hold them."""
+        return is_too_large(pupil) if self.is_sharded is None else self.is_sharded
 
     def start(self) -> None:
         """Have the others import what trains while this process does something else."""
@@ -60,7 +70,7 @@ class Crew:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with self._group(share):
+            with self._group(share), self._watched(share):
                 yield from self._ring(share)
         except PeerLost as lost:
             raise self._why() from lost
@@ -74,10 +84,36 @@ class Crew:
             ring.end()
         except PeerLost:
             raise
-        except BaseException:
+        except BaseException as error:
+            if is_parting(error):
+                raise PeerLost(str(error)) from error
             # In the middle of a step the others wait for what will not come.
             self.close()
             raise
+
+    @contextmanager
+    def _watched(self, share: Share) -> Iterator[None]:
+        """Within this, a process that ends also ends what this one waits for.
+
+        gloo sees to that by itself. NCCL goes on waiting, and where layers are spread it is asked in every pass.
+        """
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(SECONDS_BETWEEN_LOOKS):
+                if any(other.poll() is not None for other in self._others):
+                    abort()
+                    return
+
+        watching = threading.Thread(target=watch, daemon=True)
+        if share.is_sharded and torch.cuda.is_available():
+            watching.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            if watching.is_alive():
+                watching.join()
 
     @contextmanager
     def _group(self, share: Share) -> Iterator[None]:
@@ -111,12 +147,13 @@ class Crew:
 
 
 @contextmanager
-def crew_of(size: int, folder: Path) -> Iterator[Crew | None]:
+def crew_of(resources: ResourcesSpec, folder: Path) -> Iterator[Crew | None]:
     """Yield the processes that train a job beside this one, or None where it trains alone.
 
     Raises:
         TooFewDevices: there is no GPU for each; where there is none at all, no core.
     """
+    size = resources.processes
     if size == 1:
         yield None
         return
@@ -124,12 +161,18 @@ def crew_of(size: int, folder: Path) -> Iterator[Crew | None]:
     most = torch.cuda.device_count() if has_gpu else os.cpu_count() or 1
     if size > most:
         raise TooFewDevices(size, most, "CUDA device(s)" if has_gpu else "core(s)")
-    crew = Crew(size, folder)
+    crew = Crew(size, folder, resources.sharded)
     crew.start()
     try:
         yield crew
     finally:
         crew.close()
+
+
+def abort() -> None:
+    """End what this process waits for from the others, in an error."""
+    assert dist.group.WORLD is not None
+    dist.group.WORLD.abort()
 
 
 def _environment(rank: int, threads: int) -> dict[str, str]:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Literal
 
 import torch
+from torch import nn
 
 Precision = Literal["fp32", "bf16"]
 TRIAL_WIDTH, PAYS_BELOW = 768, 0.8
@@ -18,6 +19,12 @@ FEWEST_TRIALS, MOST_TRIALS = 5, 40
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def put_on_device(model: nn.Module) -> None:
+    """Move a model there, and touch nothing where it is there already: parameters that are spread do not bear it."""
+    if next(model.parameters()).device.type != device().type:
+        model.to(device())
 
 
 def device_name() -> str:

@@ -50,7 +50,7 @@ def distil(inputs: Inputs, observer: Observer) -> Outcome:
     try:
         _prepare()
         distil_task = distil_writer if inputs.spec.task == "text-generation" else distil_classifier
-        with crew_of(inputs.spec.resources.processes, inputs.folder / "crew") as crew:
+        with crew_of(inputs.spec.resources, inputs.folder / "crew") as crew:
             return distil_task(inputs, observer, crew)
     except (OSError, RuntimeError, SafetensorError) as error:
         if not is_disk_full(error, inputs.folder):

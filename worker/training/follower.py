@@ -21,7 +21,7 @@ from transformers.utils import logging as library_log
 from core.wire import Errand
 from worker.training.device import be_deterministic, device
 from worker.training.dropout import quicken
-from worker.training.ring import PeerLost, Ring, joined
+from worker.training.ring import PeerLost, Ring, is_parting, joined
 from worker.training.sharing import Share, read_share
 
 READY = b"ready\n"
@@ -63,7 +63,12 @@ def _listen(errands: "queue.Queue[str]") -> None:
 def _run(errand: Errand, voice: BinaryIO) -> None:
     voice.write(READY)
     with joined(Path(errand.meeting), errand.rank, errand.size):
-        follow(read_share(Path(errand.share)))
+        try:
+            follow(read_share(Path(errand.share)))
+        except RuntimeError as error:
+            if is_parting(error):
+                raise PeerLost(str(error)) from error
+            raise
 
 
 def follow(share: Share) -> None:
@@ -75,8 +80,11 @@ def follow(share: Share) -> None:
     while (step := ring.begin()) is not None:
         pupil.zero_grad()
         said: dict[str, float] = {}
-        for batch in step.batches:
+        for batch, is_idle in zip(step.batches, step.is_idle, strict=True):
             loss, parts, _ = share.aim.losses(pupil, send_to_device(batch, accelerator.device), step.counts)
+            if is_idle:
+                accelerator.backward(loss * 0.0)
+                continue
             accelerator.backward(loss)
             for name, part in {"loss": loss, **parts}.items():
                 said[name] = said.get(name, 0.0) + part.item()

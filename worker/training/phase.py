@@ -138,8 +138,10 @@ def _attempt(
     if checkpoint is not None and checkpoint.is_final:
         state = TrainerState.load_from_json(str(checkpoint.folder / "trainer_state.json"))
     else:
-        with _gathered(phase, trainer):
+        with _gathered(phase, trainer, checkpoint, observer):
             trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
+            if trainer.leader is not None and not (watch.stopped or trainer.stopped):
+                trainer.make_whole(phase.pupil())
         state = trainer.state
     stopped = watch.stopped or trainer.stopped
     if stopped is not None:
@@ -151,13 +153,21 @@ def _attempt(
 
 
 @contextmanager
-def _gathered(phase: Phase, trainer: DistilTrainer) -> Iterator[None]:
+def _gathered(
+    phase: Phase, trainer: DistilTrainer, checkpoint: Checkpoint | None, observer: Observer
+) -> Iterator[None]:
     """Within this, the processes of the job train together, if there are several."""
     if phase.crew is None:
         yield
         return
-    share = Share(trainer.pupil, phase.lessons, phase.aim, phase.settings.seed, phase.precision)
+    is_sharded = phase.crew.spreads(trainer.pupil) if checkpoint is None else checkpoint.is_sharded
+    share = Share(trainer.pupil, phase.lessons, phase.aim, phase.settings.seed, phase.precision, is_sharded)
     with phase.crew.gathered(share) as trainer.ring:
+        if is_sharded:
+            observer.event(
+                f"{phase.name}: its layers are spread over {phase.crew.size} processes; each holds a part of their "
+                "weights, gradients and optimizer state."
+            )
         yield
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from worker.training.batches import in_batches
-from worker.training.device import Precision, autocast, device
+from worker.training.device import Precision, autocast, device, put_on_device
 from worker.training.first_token import first_token_alone
 from worker.training.reading import Reading
 from worker.training.split import Rows
@@ -39,7 +39,8 @@ def logits_of(
             pulse(len(places))
 
     was_training = model.training
-    model.to(device()).eval()
+    put_on_device(model)
+    model.eval()
     try:
         in_batches(reading.lengths[rows], batch_size, read)
     finally:

@@ -53,6 +53,9 @@ def mapping_of(spec: HiddenSpec, teacher: PreTrainedModel, student: PreTrainedMo
 class Pupil(nn.Module):
     """Wraps the model so that projections are parameters like any other: optimized, clipped, kept in checkpoints."""
 
+    is_spread = False
+    """True where its layers lie in several processes, which must all read in as many passes."""
+
     def __init__(self, model: nn.Module, mapping: Mapping | None = None, seed: int = 0) -> None:
         super().__init__()
         self.model = model

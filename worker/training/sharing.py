@@ -27,6 +27,8 @@ class Share:
     aim: Goal
     seed: int
     precision: Precision
+    is_sharded: bool = False
+    """Whether the pupil's layers are spread over the processes."""
 
 
 def write_share(share: Share, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import (
 
 from core.errors import LossDiverged
 from worker.training.goal import Course, Goal
+from worker.training.leading import Leader
 from worker.training.observer import Stopped, StopReason
 from worker.training.order import LengthGroupedSteps
 from worker.training.pupil import Pupil
@@ -32,6 +34,10 @@ Fill = Callable[[Pupil, Sequence[Mapping[str, Any]], int], list[Any]]
 It may raise Stopped: the steps before are kept. It draws no number from torch's generators.
 """
 
+MODEL = "model."
+"""Before the name of a parameter of the model, in the pupil."""
+ONE_FILE = 1 << 60
+"""Bytes of weights that a checkpoint keeps in one file."""
 EXTRA = "training_only.safetensors"
 BEST = "best.safetensors"
 
@@ -71,6 +77,11 @@ class DistilTrainer(Trainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+
+    @property
+    def leader(self) -> Leader | None:
+        """What speaks for all processes, where they have spread the pupil's layers."""
+        return None if self.ring is None else self.ring.leader
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return what says the examples of each step; they are read when its turn comes."""
@@ -171,7 +182,8 @@ class DistilTrainer(Trainer):
         if self.measure is None:
             return {}
         try:
-            found = {f"validation/{name}": value for name, value in self.measure(self.pupil.model).items()}
+            with self.leader.lent() if self.leader is not None else nullcontext():
+                found = {f"validation/{name}": value for name, value in self.measure(self.pupil.model).items()}
         except Stopped as stopped:
             self.stopped = stopped.reason
             self.control.should_save = self.control.should_training_stop = True
@@ -180,8 +192,21 @@ class DistilTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        if self.leader is not None:
+            self.leader.lead(optimizer)
+        return optimizer
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        if self.leader is not None:
+            return self.leader.clip(self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """A gradient that is not a number would make the weights so, one step before the loss shows it."""
+        if self.leader is not None:
+            grad_norm = self.leader.norm
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if not math.isfinite(float(norm)):
             raise LossDiverged(self.state.global_step + 1, float("nan"))
@@ -191,7 +216,9 @@ class DistilTrainer(Trainer):
         """Write a folder that plain transformers loads, and beside it what only the training needs."""
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
-        self.pupil.plain().save_pretrained(folder)
+        plain, spread = self.pupil.plain(), self.leader.whole() if self.leader is not None else {}
+        named = {name: spread.get(f"{MODEL}{name}", weights) for name, weights in plain.state_dict().items()}
+        plain.save_pretrained(folder, state_dict=named if spread else None, max_shard_size=ONE_FILE)
         save_reader(self.reader, folder)
         extra = self.pupil.extra_state
         if extra:
@@ -200,7 +227,8 @@ class DistilTrainer(Trainer):
             save_file(self.best, folder / BEST)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self.load_weights(Path(resume_from_checkpoint))
+        if self.leader is None:  # else `load_weights` was called before the layers were spread
+            self.load_weights(Path(resume_from_checkpoint))
 
     def load_weights(self, folder: Path) -> None:
         """Take the weights out of a checkpoint into the model in training."""
@@ -214,7 +242,16 @@ class DistilTrainer(Trainer):
     def keep_best(self) -> None:
         """Remember the present weights as the best so far; checkpoints carry them."""
         learning = [(name, parameter) for name, parameter in self.pupil.named_parameters() if parameter.requires_grad]
-        self.best = {name: parameter.detach().cpu().clone().contiguous() for name, parameter in learning}
+        spread = self.leader.whole() if self.leader is not None else {}
+        self.best = {
+            name: spread.get(name, parameter.detach()).cpu().clone().contiguous() for name, parameter in learning
+        }
+
+    def make_whole(self, pupil: Pupil) -> None:
+        """Go on with a pupil whose layers are here, such as one that has not learned yet, and these weights."""
+        if self.leader is not None:
+            pupil.load_state_dict(self.pupil.state_dict() | self.leader.whole())
+        self.pupil = pupil
 
     def return_to_best(self) -> None:
         if self.best is not None:

@@ -101,8 +101,14 @@ class Watch(TrainerCallback):
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         metrics = latest_metrics(state.log_history)
         is_final = self.is_early or state.global_step >= state.max_steps
-        parts = self.trainer.steps.micro_batches
-        seal(folder, state.global_step, is_final=is_final, metrics=metrics, micro_batches=parts)
+        seal(
+            folder,
+            state.global_step,
+            is_final=is_final,
+            metrics=metrics,
+            micro_batches=self.trainer.steps.micro_batches,
+            is_sharded=self.trainer.leader is not None,
+        )
         self.observer.checkpoint(self.phase, state.global_step, folder, metrics)
 
 

@@ -24,6 +24,7 @@ from transformers import (
 
 from core.report import Sizes
 from core.spec import JobSpec
+from core.training import ResourcesSpec
 from core.wire import Level, Progress, Stage
 from worker.training.crew import Crew
 from worker.training.distil import Inputs, Outcome, distil
@@ -233,8 +234,9 @@ def standing_crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
 def crew(standing_crew: Crew, monkeypatch: pytest.MonkeyPatch) -> Crew:
     """Jobs that ask for two processes get the standing crew."""
 
-    def of(size: int, _: Path) -> contextlib.AbstractContextManager[Crew | None]:
-        return contextlib.nullcontext(standing_crew if size == 2 else None)
+    def of(resources: ResourcesSpec, _: Path) -> contextlib.AbstractContextManager[Crew | None]:
+        standing_crew.is_sharded = resources.sharded
+        return contextlib.nullcontext(standing_crew if resources.processes == 2 else None)
 
     monkeypatch.setattr("worker.training.distil.crew_of", of)
     return standing_crew

@@ -1,5 +1,6 @@
 """Two processes train as one does; what ends one of them, or is asked of the first, holds for both."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from core.errors import LossDiverged, TooFewDevices, TrainingKilled
+from core.training import ResourcesSpec
 from tests.worker.training.conftest import TINY, Lab, Notebook, in_one_and_two
 from tests.worker.training.test_phase import DROPOUT, at_step, digest
 from worker.training.crew import Crew, crew_of, last_word
@@ -170,7 +172,7 @@ def test_a_loss_that_diverges_in_the_first_ends_both(lab: Lab, crew: Crew) -> No
 
 
 def test_they_end_with_the_job_and_leave_no_file(tmp_path: Path) -> None:
-    with crew_of(2, tmp_path / "crew") as crew:
+    with crew_of(ResourcesSpec(processes=2), tmp_path / "crew") as crew:
         assert crew is not None
         other = psutil.Process(crew._others[0].pid)
         assert other.is_running()
@@ -180,7 +182,7 @@ def test_they_end_with_the_job_and_leave_no_file(tmp_path: Path) -> None:
 
 def test_the_others_end_when_their_stdin_does(tmp_path: Path) -> None:
     """Which it does when the first process is killed: the kernel closes what it held."""
-    with crew_of(2, tmp_path / "crew") as crew:
+    with crew_of(ResourcesSpec(processes=2), tmp_path / "crew") as crew:
         assert crew is not None
         other = crew._others[0]
         assert other.stdin is not None
@@ -189,7 +191,7 @@ def test_the_others_end_when_their_stdin_does(tmp_path: Path) -> None:
 
 
 def test_one_process_has_no_crew(tmp_path: Path) -> None:
-    with crew_of(1, tmp_path) as crew:
+    with crew_of(ResourcesSpec(), tmp_path) as crew:
         assert crew is None
 
 
@@ -200,5 +202,6 @@ def test_more_processes_than_devices_are_refused_by_the_worker(
     """What torch would say on a machine with one GPU, and what it says on one without."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(TooFewDevices, match=words), crew_of(10_000, tmp_path):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with pytest.raises(TooFewDevices, match=words), crew_of(ResourcesSpec(processes=2), tmp_path):
         pass

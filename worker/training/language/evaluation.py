@@ -16,7 +16,7 @@ from torch.nn.functional import log_softmax
 
 from core.report import Interval
 from worker.training.batches import in_batches
-from worker.training.device import Precision, autocast, device
+from worker.training.device import Precision, autocast, put_on_device
 from worker.training.evaluation import RESAMPLES
 from worker.training.language.chunked import rows_at_once, rows_of_block, slices
 from worker.training.language.models import head_of
@@ -161,7 +161,8 @@ def tallies(
     found = {name: {measure: np.zeros(len(rows)) for measure in yardstick.measures} for name in names}
     modes = {name: model.training for name, model in models.items()}
     for model in models.values():
-        model.to(device()).eval()
+        put_on_device(model)
+        model.eval()
 
     def read(places: NDArray[np.int64]) -> None:
         of_example = np.repeat(places, kept[places])

@@ -84,7 +84,9 @@ def body_of(model: nn.Module) -> nn.Module:
     return found
 
 
-def states_of(model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor) -> Tensor:
+def states_of(
+    model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor, *, in_one_pass: bool = False
+) -> Tensor:
     """Return the last hidden states [N, D] of some positions, final norm included, row by row.
 
     Rows of similar length go through the body together, as far as the batch falls in length: padding costs as much as
@@ -92,13 +94,16 @@ def states_of(model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor
 
     Args:
         texts: `input_ids` and `attention_mask`, [B, T], padded on the right.
+        in_one_pass: all rows together, whatever their lengths.
     """
     body = body_of(model)
+    mask_BT = texts["attention_mask"]
+    spans = [(slice(0, len(mask_BT)), mask_BT.shape[1])] if in_one_pass else _alike(mask_BT)
     parts = [
         body(**{name: one_BT[rows, :longest] for name, one_BT in texts.items()}, use_cache=False).last_hidden_state[
             predicts_BT[rows, :longest]
         ]
-        for rows, longest in _alike(texts["attention_mask"])
+        for rows, longest in spans
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 

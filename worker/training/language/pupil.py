@@ -14,7 +14,7 @@ class WritingPupil(Pupil):
 
     def forward(self, texts: dict[str, Tensor], predicts_BT: Tensor) -> Tensor:  # type: ignore[override]
         """Return hidden states [N, D] of the positions in `predicts_BT`."""
-        return states_of(self.model, texts, predicts_BT)
+        return states_of(self.model, texts, predicts_BT, in_one_pass=self.is_spread)
 
     @property
     def head(self) -> nn.Module:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from core.errors import DatasetUnusable
 from core.report import REPORT
@@ -123,6 +123,28 @@ def test_two_processes_train_as_one_does(lab: WritingLab, tmp_path: Path, job: d
 
     def run(observer: Notebook, folder: str, processes: int) -> Outcome:
         outcome, _ = lab.run(observer, folder=folder, student_folder=student, resources={"processes": processes}, **job)
+        return outcome
+
+    in_one_and_two(run).check()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.usefixtures("crew")
+def test_layers_that_are_spread_learn_as_in_one_process(
+    lab: WritingLab, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, tied: bool
+) -> None:
+    """Texts of a step that one process would read apart are read in one pass: both must call layers equally often."""
+    student = saved(tmp_path / "student", llama(layers=2, tied=tied), tokenizer)
+
+    def run(observer: Notebook, folder: str, processes: int) -> Outcome:
+        outcome, _ = lab.run(
+            observer,
+            folder=folder,
+            student_folder=student,
+            student={"model": "small"},
+            resources={"processes": 2, "sharded": True} if processes == 2 else {},
+            training={"max_steps": 6, "max_grad_norm": 0.1},
+        )
         return outcome
 
     in_one_and_two(run).check()
