@@ -50,13 +50,19 @@ class Datasets:
             query = query.where(Dataset.derived_from == derived_from)
         return page_of(self.session, query, Dataset, cursor)
 
-    def delete(self, dataset_id: str) -> None:
-        """Forget a data set that no active job needs. The caller commits, then deletes the blobs below it."""
+    def delete(self, dataset_id: str) -> Dataset:
+        """Forget a data set that no active job needs, and return it. The caller sees to its files."""
         dataset = self.get(dataset_id, hold="to_delete")
         job_id = active_job_using(self.session, dataset_id=dataset_id)
         if job_id is not None:
             raise DatasetInUse(dataset_id, job_id)
         self.session.delete(dataset)
+        return dataset
+
+
+def folder_of(dataset: Dataset) -> str:
+    """Return where its files are. What a job makes has a folder for each attempt."""
+    return dataset.content_key.rpartition("/")[0]
 
 
 def examples_blob(dataset: Dataset) -> Stored:

@@ -59,7 +59,7 @@ class Models:
         return page_of(self.session, select(Model).where(Model.owner == self.owner), Model, cursor)
 
     def delete(self, reference: str) -> Model:
-        """Forget a model that no active job reads. The caller commits, then deletes the blobs below it."""
+        """Forget a model that no active job reads. The caller sees to its files."""
         model = self.get(reference, hold="to_delete")
         job_id = active_job_using(self.session, model_id=model.id)
         if job_id is not None:

@@ -13,9 +13,10 @@ from core.artifacts import put_artifact
 from core.blobs import Blobs, Stored
 from core.chats import messages_of
 from core.database import Database
-from core.datasets import Datasets
+from core.datasets import Datasets, folder_of
 from core.events import record_event
 from core.leases import Lease
+from core.remains import leave
 from core.tables import Artifact, Dataset, Job
 from worker.patience import patiently, put_patiently
 
@@ -122,6 +123,9 @@ def _write_rows(database: Database, lease: Lease, job: Job, artifacts: list[Arti
 
 
 def _put_dataset(session: Session, job: Job, dataset: Dataset) -> None:
+    before = session.get(Dataset, dataset.id)
+    if before is not None and folder_of(before) != folder_of(dataset):
+        leave(session, [folder_of(before)])  # the sweeper's: a job may be reading it
     is_first = Datasets(session, job.owner).put(dataset)
     if is_first:
         message = f"{dataset.examples:,} kept texts are data set '{dataset.id}' now; it can train the next student"

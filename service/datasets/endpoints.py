@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from core import remains
 from core.blobs import Blobs, Stored
-from core.datasets import Datasets
+from core.datasets import Datasets, folder_of
 from core.errors import BlobDamaged, StorageUnavailable
 from core.ids import make_id
 from core.models import Models
@@ -147,8 +147,7 @@ def get_content(dataset_id: str, request: Request, datasets: DatasetsRead, blobs
 @router.delete("/{dataset_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409))
 def delete_dataset(dataset_id: str, datasets: DatasetsWritten, session: WriteDep, service: ServiceDep) -> None:
     """Forget a data set that no active job needs."""
-    datasets.delete(dataset_id)
-    folders = [f"datasets/{dataset_id}"]
+    folders = [folder_of(datasets.delete(dataset_id))]
     remains.leave(session, folders)
     session.commit()
     remains.clear(service.database, service.blobs, folders)

@@ -49,7 +49,7 @@ def test_a_storage_that_is_away_is_asked_again_later(
     store.rename(away)
     store.write_text("a file where the folder was")
     remains.clear(database, blobs, FOLDERS)
-    assert noted(database) == FOLDERS
+    assert noted(database) == FOLDERS, "one that cannot be deleted does not keep the others from being tried"
     store.unlink()
     away.rename(store)
     with database.read() as session:

@@ -16,7 +16,7 @@ from core.tables import DeletedFolder, IdempotentAnswer, Job
 from tests.servers import free_port, running_valkey
 from tests.worker.conftest import MakeJob, claimed, job_row
 from worker.app import make_app
-from worker.sweeper import sweep_forever, sweep_once
+from worker.sweeper import clean_forever, sweep_forever, sweep_once
 
 QUEUE = "sweep-test"
 
@@ -44,57 +44,57 @@ def waiting(settings: Settings) -> int:
 
 
 def test_a_job_whose_publish_was_lost_is_published_once(
-    database: Database, blobs: Blobs, with_broker: Settings, queued: MakeJob
+    database: Database, with_broker: Settings, queued: MakeJob
 ) -> None:
     job = queued(resources={"queue": QUEUE})
     app = make_app(with_broker)
-    sweep_once(database, app, blobs, with_broker)
+    sweep_once(database, app, with_broker)
     assert waiting(with_broker) == 0, "a fresh job is its endpoint's to publish"
     age(database, job.id, queued_at=10)
-    sweep_once(database, app, blobs, with_broker)
-    sweep_once(database, app, blobs, with_broker)
+    sweep_once(database, app, with_broker)
+    sweep_once(database, app, with_broker)
     assert waiting(with_broker) == 1
 
 
 def test_a_flushed_broker_hears_again_of_what_still_waits(
-    database: Database, blobs: Blobs, with_broker: Settings, queued: MakeJob
+    database: Database, with_broker: Settings, queued: MakeJob
 ) -> None:
     job = queued(resources={"queue": QUEUE})
     age(database, job.id, queued_at=100, published_at=100)
-    sweep_once(database, make_app(with_broker), blobs, with_broker)
+    sweep_once(database, make_app(with_broker), with_broker)
     assert waiting(with_broker) == 1
 
 
 def test_a_job_whose_lease_ran_out_is_queued_again_and_published(
-    database: Database, blobs: Blobs, with_broker: Settings, queued: MakeJob
+    database: Database, with_broker: Settings, queued: MakeJob
 ) -> None:
     _, job = claimed(database, queued(resources={"queue": QUEUE}))
     age(database, job.id, lease_expires_at=1)
     app = make_app(with_broker)
-    sweep_once(database, app, blobs, with_broker)
+    sweep_once(database, app, with_broker)
     row = job_row(database, job.id)
     assert (row.status, row.attempt) == ("queued", 2)
     age(database, job.id, queued_at=10)
-    sweep_once(database, app, blobs, with_broker)
+    sweep_once(database, app, with_broker)
     assert waiting(with_broker) == 1
 
 
 def test_answers_older_than_a_day_are_forgotten_and_younger_ones_kept(
-    database: Database, blobs: Blobs, with_broker: Settings
+    database: Database, with_broker: Settings
 ) -> None:
     with database.write() as session:
         for key, hours in (("old", 25), ("young", 23)):
             row = IdempotentAnswer(owner="me", key=key, fingerprint="f", created_at=database_now(-hours * 3600))
             session.add(row)
         session.commit()
-    sweep_once(database, make_app(with_broker), blobs, with_broker)
+    sweep_once(database, make_app(with_broker), with_broker)
     with database.read() as session:
         assert session.get(IdempotentAnswer, ("me", "old")) is None
         assert session.get(IdempotentAnswer, ("me", "young")) is not None
 
 
 def test_files_that_were_left_are_deleted_once_whoever_deleted_has_had_its_time(
-    database: Database, blobs: Blobs, with_broker: Settings, tmp_path: Path
+    database: Database, blobs: Blobs, settings: Settings, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
     file.write_text("left")
@@ -103,15 +103,24 @@ def test_files_that_were_left_are_deleted_once_whoever_deleted_has_had_its_time(
         with database.write() as session:
             session.add(DeletedFolder(folder=folder, deleted_at=database_now(-seconds)))
             session.commit()
-    sweep_once(database, make_app(with_broker), blobs, with_broker)
+    should_stop = threading.Event()
+    cleaning = threading.Thread(target=clean_forever, args=(database, blobs, settings, should_stop))
+    cleaning.start()
+    for _ in range(100):
+        with database.read() as session:
+            noted = [row.folder for row in session.scalars(select(DeletedFolder))]
+        if noted == ["jobs/young"]:
+            break
+        should_stop.wait(0.1)
+    should_stop.set()
+    cleaning.join(10)
+    assert noted == ["jobs/young"]
     assert [key for key, _ in blobs.list_below("jobs")] == ["jobs/young/file"]
-    with database.read() as session:
-        assert [row.folder for row in session.scalars(select(DeletedFolder))] == ["jobs/young"]
 
 
 @pytest.mark.databases("sqlite")
 def test_a_broker_that_is_down_is_waited_for(
-    database: Database, blobs: Blobs, settings: Settings, queued: MakeJob, tmp_path: Path
+    database: Database, settings: Settings, queued: MakeJob, tmp_path: Path
 ) -> None:
     job = queued(resources={"queue": QUEUE})
     age(database, job.id, queued_at=10)
@@ -120,8 +129,8 @@ def test_a_broker_that_is_down_is_waited_for(
     patient = Settings(data=settings.data, database_url=settings.database_url, broker_url=url, sweep_seconds=0.1)
     app, should_stop = make_app(patient), threading.Event()
     with pytest.raises((OperationalError, OSError)):
-        sweep_once(database, app, blobs, patient)
-    sweeping = threading.Thread(target=sweep_forever, args=(database, app, blobs, patient, should_stop))
+        sweep_once(database, app, patient)
+    sweeping = threading.Thread(target=sweep_forever, args=(database, app, patient, should_stop))
     sweeping.start()
     (tmp_path / "late").mkdir()
     with running_valkey(tmp_path / "late", port):
