@@ -75,7 +75,8 @@ class Examples(Part):
     truncated: int
     """How many training texts the student reads cut at max_length; 0 for images."""
     in_both: int | None = None
-    """How many held-out examples are in the training part too; None in reports of earlier versions."""
+    """How many held-out examples are in the training part too, exactly as the student reads them; None in reports of
+    earlier versions."""
 
 
 class ClassResult(Part):
@@ -169,7 +170,8 @@ class WritingExamples(Part):
     dropped: int
     """How many examples have no completion left within max_length, and are left out."""
     in_both: int | None = None
-    """How many held-out examples are in the training part too; None in reports of earlier versions."""
+    """How many held-out texts, or where the student or the teacher writes, prompts, are in the training part too,
+    exactly as the student reads them; None in reports of earlier versions."""
 
 
 class Sample(Part):

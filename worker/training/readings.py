@@ -54,7 +54,13 @@ class Readings:
     @cached_property
     def in_both(self) -> int:
         """How many held-out examples were learned from as well."""
-        return in_both(self.examples.parts, self.student.seen)
+        parts = self.examples.parts
+        train = parts.train if self.teachers else self.examples.labelled_train
+        return in_both(train, parts.held_out, self.student.seen, self._look)
+
+    def _look(self) -> None:
+        self.desk.journey.tell()
+        stop_if_asked(self.desk.observer)
 
     def announce(self) -> None:
         """Say what was left out, and what each model does not see as it is."""
@@ -103,8 +109,7 @@ class Readings:
 
     def _wait(self) -> None:
         """Another job has its teacher read the same examples."""
-        self.desk.journey.tell()
-        stop_if_asked(self.desk.observer)
+        self._look()
 
     def _path(self, number: int) -> Path:
         return self.desk.folder / "cache" / f"teacher-{number}-logits.npy"

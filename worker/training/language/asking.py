@@ -1,6 +1,7 @@
 """The data set as a student reads it that also writes: beside the completions, what it may be asked."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,7 +15,7 @@ from worker.training.language.data import Writing, Writings
 from worker.training.language.readings import WritingReadings
 from worker.training.language.scripts import Mask, Scripts, opening_of, without
 from worker.training.models import Loaded
-from worker.training.overlap import remark
+from worker.training.overlap import in_both, remark
 from worker.training.split import Parts, Rows
 from worker.training.students import Student, required
 from worker.training.tokens import length_for
@@ -113,6 +114,11 @@ class AskingReadings(WritingReadings):
         found: Rows = np.where(self.has_completion, self.student.lengths, self.student_prompts.lengths)
         return found
 
+    @cached_property
+    def in_both(self) -> int:
+        """How many held-out prompts are asked, or learned from, in training as well."""
+        return in_both(self.learned, self.parts.held_out, self.student_prompts.seen, self._look)
+
     def announce(self) -> None:
         """Say what is left out, what is cut, and what the student is asked."""
         event = self.desk.observer.event
@@ -128,7 +134,7 @@ class AskingReadings(WritingReadings):
                 "warning",
             )
         if self.in_both:
-            event(remark(self.in_both, self.parts), "warning")
+            event(remark(self.in_both, self.parts, "prompts"), "warning")
         if self.cut:
             event(
                 f"{self.cut:,} of {len(self.parts.train):,} training completions are cut at {longest} tokens.",

@@ -127,7 +127,11 @@ class WritingReadings:
     @cached_property
     def in_both(self) -> int:
         """How many held-out examples were learned from as well."""
-        return in_both(self.parts, self.student.seen)
+        return in_both(self.parts.train, self.parts.held_out, self.student.seen, self._look)
+
+    def _look(self) -> None:
+        self.desk.journey.tell()
+        stop_if_asked(self.desk.observer)
 
     def announce(self) -> None:
         """Say what is left out and what is cut."""

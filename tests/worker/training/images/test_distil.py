@@ -211,6 +211,20 @@ def test_examples_without_an_image_are_left_out_and_counted(tmp_path: Path, taug
     assert report_of(outcome).examples.train == TRAIN - 3
 
 
+def test_held_out_images_that_were_learned_from_are_counted(tmp_path: Path, taught: Outcome) -> None:
+    """On labels alone, what has none is not learned from."""
+    columns = digits(labelled=TRAIN - 4)
+    for place in range(4):
+        columns["image"][TEST + TRAIN - 4 + place] = columns["image"][place]
+    columns["image"][TEST] = columns["image"][5]
+    data = write_parquet(tmp_path / "twice.parquet", columns)
+    taught_too, alone = (
+        report_of(run_job(tmp_path / f"{len(teachers)}", data, *teachers, training={"max_steps": 1})).examples.in_both
+        for teachers in ((taught.student,), ())
+    )
+    assert (taught_too, alone) == (5, 1)
+
+
 @pytest.mark.usefixtures("crew")
 def test_two_processes_train_as_one_does_with_a_teacher_or_on_labels_alone(
     tmp_path: Path, digits_file: Path, taught: Outcome

@@ -54,6 +54,7 @@ def test_a_student_that_writes_comes_nearer_to_its_teacher_and_says_how(lab: Wri
         assert [step for step, _ in notebook.series[f"on_policy/{name}"]] == [1, 2, 3, 4]
     assert all(0 < length <= TOKENS for _, length in notebook.series["on_policy/tokens_per_text"])
     assert notebook.said("the student is asked 36 of them")
+    assert report.examples.in_both == report.examples.test == 12, "six prompts are asked over and over"
 
 
 def test_without_own_texts_it_is_the_logits_method(lab: WritingLab) -> None:

@@ -1,11 +1,14 @@
 """The kept texts as each model reads them, and whether what the teachers say of them can be compared."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -84,6 +87,8 @@ class TextReadings:
     """Where in the data set each text's prompt stands."""
     samples: Rows
     """Which of its prompt's samples each text is."""
+    asked: Sequence[bytes]
+    """What tells each text's prompt from other prompts."""
 
     @property
     def cut(self) -> int:
@@ -91,8 +96,8 @@ class TextReadings:
 
     @cached_property
     def in_both(self) -> int:
-        """How many held-out texts were learned from as well."""
-        return in_both(self.parts, self.student.seen)
+        """How many held-out prompts were asked in training as well, whatever the teacher wrote after them."""
+        return in_both(self.parts.train, self.parts.held_out, self.asked.__getitem__, lambda: None)
 
     @property
     def kept_tokens(self) -> int:
@@ -122,7 +127,17 @@ def read_texts(desk: Desk, kept: Path, student: Reader, teachers: Sequence[Reade
     prompts, samples = (column.to_numpy()[writings.rows] for column in keys.columns)
     once = Parts(parts.train, *(_first_of_each(prompts, rows) for rows in (parts.validation, parts.test)))
     left = sum(len(rows) for rows in (parts.train, parts.validation, parts.test))
-    return TextReadings(once, own, theirs, why, len(writings) - left, prompts, samples)
+    asked = _asked(kept, writings.rows)
+    return TextReadings(once, own, theirs, why, len(writings) - left, prompts, samples, asked)
+
+
+def _asked(kept: Path, rows: Rows) -> list[bytes]:
+    """Return what tells the prompt of each of these rows from others: a plain one, or the turns before the last."""
+    has_prompts = "prompt" in pq.read_schema(kept).names
+    name = "prompt" if has_prompts else "messages"
+    cells = pq.read_table(kept, columns=[name]).column(name).take(pa.array(rows)).to_pylist()
+    prompts = cells if has_prompts else [json.loads(cell)[:-1] for cell in cells]
+    return [blake2b(repr(prompt).encode(), digest_size=16).digest() for prompt in prompts]
 
 
 def _with_targets(parts: Parts, scripts: Scripts, longest: int) -> Parts:
@@ -151,7 +166,7 @@ def announce(desk: Desk, readings: TextReadings) -> None:
     if readings.dropped:
         event(f"{readings.dropped:,} texts are left out: their prompts alone reach {longest} tokens.", "warning")
     if readings.in_both:
-        event(remark(readings.in_both, readings.parts), "warning")
+        event(remark(readings.in_both, readings.parts, "prompts"), "warning")
     whole = len(readings.parts.train)
     if readings.cut:
         event(f"{readings.cut:,} of {whole:,} texts are cut at {longest} tokens.", "warning")

@@ -57,6 +57,7 @@ def test_the_student_learns_what_its_teacher_writes_and_not_what_the_data_set_sa
     assert report.texts is not None
     assert report.texts.verified == report.examples.test == 11
     assert report.texts.samples == report.texts.prompts == 56
+    assert report.examples.in_both == 11, "seven questions are asked over and over"
     assert report.texts.kept + sum(report.texts.dropped.values()) == 56
     assert report.samples[0].reference == "nine nine"
     assert REPORT.validate_json((outcome.student / "report.json").read_text()) == report
