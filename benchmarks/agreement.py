@@ -89,6 +89,8 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=960)
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="for the assets")
     chosen = parser.parse_args()
+    if chosen.examples % TRAINING["batch_size"]:
+        parser.error(f"--examples must be a multiple of {TRAINING['batch_size']}: the tutorial cuts epochs as one list")
     assets = fetch_assets(EXAMPLE, chosen.folder / "assets", 42)
     os.environ |= ALONE
     with tempfile.TemporaryDirectory() as scratch:

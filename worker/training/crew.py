@@ -38,6 +38,7 @@ class Crew:
         self.threads = max(1, torch.get_num_threads() // size)
         self._others: list[subprocess.Popen[bytes]] = []
         self._trainings = 0
+        self._is_broken = False
 
     def spreads(self, pupil: Pupil) -> bool:
         """Tell whether a pupil's layers are spread: as the job says, else where one device could not hold them."""
@@ -70,7 +71,7 @@ class Crew:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with self._group(share), self._watched(share):
+            with self._group(share), self._watched():
                 yield from self._ring(share)
         except PeerLost as lost:
             raise self._why() from lost
@@ -85,35 +86,37 @@ class Crew:
         except PeerLost:
             raise
         except BaseException as error:
-            if is_parting(error):
+            # What is computed after an abort is garbage, and so is what is said of it.
+            if self._is_broken or is_parting(error):
                 raise PeerLost(str(error)) from error
             # In the middle of a step the others wait for what will not come.
             self.close()
             raise
 
     @contextmanager
-    def _watched(self, share: Share) -> Iterator[None]:
+    def _watched(self) -> Iterator[None]:
         """Within this, a process that ends also ends what this one waits for.
 
-        gloo sees to that by itself. NCCL goes on waiting, and where layers are spread it is asked in every pass.
+        gloo sees to that by itself; NCCL goes on waiting.
         """
-        is_over = threading.Event()
+        is_over, self._is_broken = threading.Event(), False
 
         def watch() -> None:
             while not is_over.wait(SECONDS_BETWEEN_LOOKS):
                 if any(other.poll() is not None for other in self._others):
+                    self._is_broken = True
                     abort()
                     return
 
         watching = threading.Thread(target=watch, daemon=True)
-        if share.is_sharded and torch.cuda.is_available():
+        if torch.cuda.is_available():
             watching.start()
         try:
             yield
         finally:
             is_over.set()
             if watching.is_alive():
-                watching.join()
+                watching.join(MOURNING_SECONDS)
 
     @contextmanager
     def _group(self, share: Share) -> Iterator[None]:

@@ -22,7 +22,7 @@ from worker.training.sharing import Share
 FIRST = 0
 """The process that speaks with the world, takes the step and keeps what is learned."""
 LONGEST_WAIT = timedelta(days=30)
-"""As long as a job may run: while the first evaluates, the others wait. A process that has ended is noticed at once."""
+"""As long as a job may run: while the first evaluates, the others wait. One that has ended is noticed otherwise."""
 
 
 class PeerLost(Exception):

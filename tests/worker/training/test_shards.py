@@ -30,7 +30,6 @@ from worker.training.crew import Crew
 from worker.training.exchange import Outcome
 from worker.training.observer import PeerKilled, Stopped
 from worker.training.pupil import Pupil
-from worker.training.sharing import Share
 from worker.training.trainer import DistilTrainer
 
 STOPPED_EVALUATION = 2
@@ -188,7 +187,7 @@ def test_one_that_ends_aborts_what_waits_for_it_on_gpus(tmp_path: Path, monkeypa
     crew = Crew(2, tmp_path)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         crew._others = [other]
-        with crew._watched(Share(None, None, None, 0, "fp32", is_sharded=True)):  # type: ignore[arg-type]
+        with crew._watched():
             assert not aborted.wait(1.0)
             other.kill()
             assert aborted.wait(30)
