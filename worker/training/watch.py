@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from core.training import EarlyStoppingSpec
 from worker.training.checkpoints import seal
 from worker.training.journey import Journey
+from worker.training.later import Later
 from worker.training.observer import Observer, StopReason
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Watch(TrainerCallback):
         self.watches_balance = mixes_losses
         self.totals: dict[str, list[float]] = {"kd_loss": [], "ce_loss": []}
         self.stopped: StopReason | None = None
+        self.later = Later()
+        """Where checkpoints are sealed and stored, while the training goes on."""
         self.is_early = False
 
     def on_step_end(
@@ -98,18 +101,17 @@ class Watch(TrainerCallback):
         return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+        folder, step = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}", state.global_step
         metrics = latest_metrics(state.log_history)
-        is_final = self.is_early or state.global_step >= state.max_steps
-        seal(
-            folder,
-            state.global_step,
-            is_final=is_final,
-            metrics=metrics,
-            micro_batches=self.trainer.steps.micro_batches,
-            is_sharded=self.trainer.leader is not None,
-        )
-        self.observer.checkpoint(self.phase, state.global_step, folder, metrics)
+        is_final = self.is_early or step >= state.max_steps
+        parts, is_sharded = self.trainer.steps.micro_batches, self.trainer.leader is not None
+
+        def keep() -> None:
+            seal(folder, step, is_final=is_final, metrics=metrics, micro_batches=parts, is_sharded=is_sharded)
+            self.observer.checkpoint(self.phase, step, folder, metrics)
+
+        # Two are kept on disk: the one that is written next does not clear this one away.
+        self.later.begin(keep)
 
 
 def validation_losses(history: Sequence[Mapping[str, float]]) -> list[float]:

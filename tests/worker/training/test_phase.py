@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,31 @@ def whole(tmp_path_factory: pytest.TempPathFactory, dataset: Path, teacher_folde
 
 def test_the_same_spec_gives_the_same_student(lab: Lab, whole: Path) -> None:
     assert digest(lab.run(**JOB).student / "model.safetensors") == digest(whole)
+
+
+class FarAway(Notebook):
+    """Stores the student's first checkpoint only when the training has gone on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.later, self.went_on = threading.Event(), False
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        super().metrics(step, values)
+        if "loss" in values and step == 6:
+            self.later.set()
+
+    def checkpoint(self, phase: str, step: int, folder: Path, metrics: Mapping[str, float]) -> None:
+        if (phase, step) == ("student", 4):
+            self.went_on = self.later.wait(60)
+        super().checkpoint(phase, step, folder, metrics)
+
+
+def test_steps_go_on_while_a_checkpoint_is_stored(lab: Lab, whole: Path) -> None:
+    notebook = FarAway()
+    assert digest(lab.run(notebook, **JOB).student / "model.safetensors") == digest(whole)
+    assert notebook.went_on
+    assert [step for phase, step, _ in notebook.checkpoints if phase == "student"] == [4, 8, 12]
 
 
 def test_another_seed_gives_another_student(lab: Lab, whole: Path) -> None:
