@@ -16,8 +16,10 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from core.errors import LossDiverged
+from worker.training import copies
 from worker.training.goal import Course, Goal
 from worker.training.leading import Leader
 from worker.training.observer import Stopped, StopReason
@@ -69,6 +71,7 @@ class DistilTrainer(Trainer):
         self.random_state = torch.get_rng_state()
         self.sums: dict[str, float] = {}
         self.best: dict[str, Tensor] | None = None
+        self.unwritten: list[Callable[[], object]] = []
         super().__init__(
             model=pupil,
             args=args,
@@ -216,15 +219,47 @@ class DistilTrainer(Trainer):
         """Write a folder that plain transformers loads, and beside it what only the training needs."""
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
+        self.unwritten = []
         plain, spread = self.pupil.plain(), self.leader.whole() if self.leader is not None else {}
         named = {name: spread.get(f"{MODEL}{name}", weights) for name, weights in plain.state_dict().items()}
-        plain.save_pretrained(folder, state_dict=named if spread else None, max_shard_size=ONE_FILE)
-        save_reader(self.reader, folder)
-        extra = self.pupil.extra_state
-        if extra:
-            save_file({name: tensor.contiguous() for name, tensor in extra.items()}, folder / EXTRA)
-        if self.best is not None:
-            save_file(self.best, folder / BEST)
+        extra, best = self.pupil.extra_state, self.best
+        if copies.are_wanted():
+            named, extra = copies.copied(named), copies.copied(extra)
+            if self.pupil.has_adapters:
+                plain = plain.to("cpu")  # type: ignore[arg-type] # a copy already, with adapters merged
+
+        def write() -> None:
+            is_own = bool(spread) or copies.are_wanted()
+            plain.save_pretrained(folder, state_dict=named if is_own else None, max_shard_size=ONE_FILE)
+            save_reader(self.reader, folder)
+            if extra:
+                save_file({name: tensor.contiguous() for name, tensor in extra.items()}, folder / EXTRA)
+            if best is not None:
+                save_file(best, folder / BEST)
+
+        self._write(write)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not copies.are_wanted():
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        assert self.optimizer is not None
+        assert self.lr_scheduler is not None
+        said = copies.copied_state(self.optimizer.state_dict())
+        torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+        self._write(lambda: torch.save(said, Path(output_dir) / OPTIMIZER_NAME))
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """Write a part of a checkpoint, or leave it to whoever seals it."""
+        if copies.are_wanted():
+            self.unwritten.append(write)
+        else:
+            write()
+
+    def rest_of_checkpoint(self) -> list[Callable[[], object]]:
+        """Return what of the last checkpoint is not written yet, each part to be called once."""
+        rest, self.unwritten = self.unwritten, []
+        return rest
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.leader is None:  # else `load_weights` was called before the layers were spread

@@ -40,7 +40,7 @@ class Watch(TrainerCallback):
         self.totals: dict[str, list[float]] = {"kd_loss": [], "ce_loss": []}
         self.stopped: StopReason | None = None
         self.later = Later()
-        """Where checkpoints are sealed and stored, while the training goes on."""
+        """Where checkpoints are sealed and stored, and from copies written, while the training goes on."""
         self.is_early = False
 
     def on_step_end(
@@ -105,8 +105,11 @@ class Watch(TrainerCallback):
         metrics = latest_metrics(state.log_history)
         is_final = self.is_early or step >= state.max_steps
         parts, is_sharded = self.trainer.steps.micro_batches, self.trainer.leader is not None
+        unwritten = self.trainer.rest_of_checkpoint()
 
         def keep() -> None:
+            for write in unwritten:
+                write()
             seal(folder, step, is_final=is_final, metrics=metrics, micro_batches=parts, is_sharded=is_sharded)
             self.observer.checkpoint(self.phase, step, folder, metrics)
 

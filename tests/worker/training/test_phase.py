@@ -12,6 +12,7 @@ import torch
 
 from core.errors import LossDiverged, OutOfMemory
 from tests.worker.training.conftest import TINY, Lab, Notebook
+from worker.training import copies
 from worker.training.observer import Stopped, StopReason
 from worker.training.phase import steps_of
 from worker.training.trainer import DistilTrainer
@@ -76,11 +77,31 @@ class FarAway(Notebook):
         super().checkpoint(phase, step, folder, metrics)
 
 
-def test_steps_go_on_while_a_checkpoint_is_stored(lab: Lab, whole: Path) -> None:
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_steps_go_on_while_a_checkpoint_is_stored(
+    lab: Lab, whole: Path, monkeypatch: pytest.MonkeyPatch, is_copied: bool
+) -> None:
+    """On GPUs, while it is written as well."""
+    monkeypatch.setattr(copies, "are_wanted", lambda: is_copied)
     notebook = FarAway()
     assert digest(lab.run(notebook, **JOB).student / "model.safetensors") == digest(whole)
     assert notebook.went_on
     assert [step for phase, step, _ in notebook.checkpoints if phase == "student"] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("student", [STUDENT, {**STUDENT, "lora": {"r": 2}}], ids=["all", "lora"])
+def test_from_a_checkpoint_that_was_written_from_copies_it_is_the_same_student(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, student: dict[str, Any]
+) -> None:
+    """Where the model is on a GPU."""
+    job: dict[str, Any] = {"student": student, "training": TRAINING, **ALONE}
+    undisturbed = digest(lab.run(folder="whole", **job).student / "model.safetensors")
+    monkeypatch.setattr(copies, "are_wanted", lambda: True)
+    with pytest.raises(Stopped):
+        lab.run(Notebook(at_step("student", 6)), **job)
+    again = Notebook()
+    assert digest(lab.run(again, **job).student / "model.safetensors") == undisturbed
+    assert again.said("student: going on from step 7 of 12")
 
 
 def test_another_seed_gives_another_student(lab: Lab, whole: Path) -> None:
