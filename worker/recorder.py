@@ -100,7 +100,7 @@ class Recorder:
             self.database, self.blobs, self.lease, self.attempt, phase, step, folder, metrics, self.moved
         )
         if not kept:
-            self._reason = "lease_lost"
+            self.ask_to_stop("lease_lost")
         self._alive = time.monotonic()
 
     def texts(self, texts: Path, kept: Path) -> None:
@@ -108,7 +108,7 @@ class Recorder:
         if self._reason == "lease_lost":
             return
         if not keep_texts(self.database, self.blobs, self.lease, self._job, texts, kept):
-            self._reason = "lease_lost"
+            self.ask_to_stop("lease_lost")
         self._alive = time.monotonic()
 
     # What training asks

@@ -1,9 +1,11 @@
 """Work that goes on beside a training: one piece at a time, in the order in which it was given."""
 
+import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
+
+log = logging.getLogger("distil")
 
 
 class Later:
@@ -20,14 +22,21 @@ class Later:
         if error is None:
             self.wait()
             return
-        with suppress(Exception):  # the training's own error is the one to tell
+        try:
             self.wait()
+        except BaseException:  # the training's own error is the one to tell
+            log.warning("what went on beside the training failed too", exc_info=True)
 
     def begin(self, work: Callable[[], None]) -> None:
         """Begin a piece of work, once the one before is over. Raises what that one raised."""
         self.wait()
         self._thread = threading.Thread(target=self._run, args=(work,), name="later", daemon=True)
         self._thread.start()
+
+    def check(self) -> None:
+        """Raise what was raised by a piece that is over already; wait for nothing."""
+        if self._thread is not None and not self._thread.is_alive():
+            self.wait()
 
     def wait(self) -> None:
         """Wait for what was begun. Raises what it raised."""

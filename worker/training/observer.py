@@ -27,7 +27,10 @@ class Observer(Protocol):
         """The models' parameter counts, once they are loaded."""
 
     def checkpoint(self, phase: str, step: int, folder: Path, metrics: Mapping[str, float]) -> None:
-        """Keep `folder` (a Trainer checkpoint of `phase`); when this returns, a later attempt can resume from it."""
+        """Keep `folder` (a Trainer checkpoint of `phase`); when this returns, a later attempt can resume from it.
+
+        Called from a thread of its own, beside all the others.
+        """
 
     def texts(self, texts: Path, kept: Path) -> None:
         """Keep what a teacher wrote, whatever becomes of the job: every text (JSON lines), and the data set (Parquet)

@@ -138,7 +138,7 @@ def _attempt(
     if checkpoint is not None and checkpoint.is_final:
         state = TrainerState.load_from_json(str(checkpoint.folder / "trainer_state.json"))
     else:
-        with watch.later, _gathered(phase, trainer, checkpoint, observer):
+        with trainer.later, _gathered(phase, trainer, checkpoint, observer):
             trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
             if trainer.leader is not None and not (watch.stopped or trainer.stopped):
                 trainer.make_whole(phase.pupil())

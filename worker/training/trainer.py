@@ -21,6 +21,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from core.errors import LossDiverged
 from worker.training import copies
 from worker.training.goal import Course, Goal
+from worker.training.later import Later
 from worker.training.leading import Leader
 from worker.training.observer import Stopped, StopReason
 from worker.training.order import LengthGroupedSteps
@@ -72,6 +73,8 @@ class DistilTrainer(Trainer):
         self.sums: dict[str, float] = {}
         self.best: dict[str, Tensor] | None = None
         self.unwritten: list[Callable[[], object]] = []
+        self.later = Later()
+        """Where checkpoints are sealed and stored, and from copies written, while the training goes on."""
         super().__init__(
             model=pupil,
             args=args,
@@ -217,21 +220,22 @@ class DistilTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write a folder that plain transformers loads, and beside it what only the training needs."""
+        # The checkpoint before is whole now, so that clearing old ones away cannot take the last whole one.
+        self.later.wait()
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         self.unwritten = []
-        plain, spread = self.pupil.plain(), self.leader.whole() if self.leader is not None else {}
-        named = {name: spread.get(f"{MODEL}{name}", weights) for name, weights in plain.state_dict().items()}
-        extra, best = self.pupil.extra_state, self.best
+        plain, extra, best = self.pupil.plain(), self.pupil.extra_state, self.best
+        named: dict[str, Tensor] = plain.state_dict()
+        if self.leader is not None:
+            spread = self.leader.whole()
+            named = {name: spread.get(f"{MODEL}{name}", weights) for name, weights in named.items()}
         if copies.are_wanted():
-            named, extra = copies.copied(named), copies.copied(extra)
-            if self.pupil.has_adapters:
-                plain = plain.to("cpu")  # type: ignore[arg-type] # a copy already, with adapters merged
+            plain, named, extra = copies.shell_of(plain), copies.copied(named), copies.copied(extra)
+        save_reader(self.reader, folder)
 
         def write() -> None:
-            is_own = bool(spread) or copies.are_wanted()
-            plain.save_pretrained(folder, state_dict=named if is_own else None, max_shard_size=ONE_FILE)
-            save_reader(self.reader, folder)
+            plain.save_pretrained(folder, state_dict=named, max_shard_size=ONE_FILE)
             if extra:
                 save_file({name: tensor.contiguous() for name, tensor in extra.items()}, folder / EXTRA)
             if best is not None:

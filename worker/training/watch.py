@@ -9,7 +9,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from core.training import EarlyStoppingSpec
 from worker.training.checkpoints import seal
 from worker.training.journey import Journey
-from worker.training.later import Later
 from worker.training.observer import Observer, StopReason
 
 if TYPE_CHECKING:
@@ -39,14 +38,13 @@ class Watch(TrainerCallback):
         self.watches_balance = mixes_losses
         self.totals: dict[str, list[float]] = {"kd_loss": [], "ce_loss": []}
         self.stopped: StopReason | None = None
-        self.later = Later()
-        """Where checkpoints are sealed and stored, and from copies written, while the training goes on."""
         self.is_early = False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         self.journey.move(self.phase, state.global_step / state.max_steps, state.global_step, state.epoch or 0.0)
+        self.trainer.later.check()
         if not control.should_training_stop:
             self.stopped = self.observer.stop_reason()
             if self.stopped is not None:
@@ -108,13 +106,12 @@ class Watch(TrainerCallback):
         unwritten = self.trainer.rest_of_checkpoint()
 
         def keep() -> None:
-            for write in unwritten:
-                write()
+            while unwritten:
+                unwritten.pop(0)()
             seal(folder, step, is_final=is_final, metrics=metrics, micro_batches=parts, is_sharded=is_sharded)
             self.observer.checkpoint(self.phase, step, folder, metrics)
 
-        # Two are kept on disk: the one that is written next does not clear this one away.
-        self.later.begin(keep)
+        self.trainer.later.begin(keep)
 
 
 def validation_losses(history: Sequence[Mapping[str, float]]) -> list[float]:

@@ -50,3 +50,19 @@ def test_the_trainings_own_error_is_told_first() -> None:
 
 def _fails() -> None:
     raise OSError("no space")
+
+
+def test_what_is_over_can_be_asked_for_without_waiting() -> None:
+    gate = threading.Event()
+    with Later() as later:
+        later.begin(lambda: _waits(gate))
+        later.check()
+        gate.set()
+    later.begin(_fails)
+    with pytest.raises(OSError, match="no space"):  # noqa: PT012 - as soon as it is over
+        while True:
+            later.check()
+
+
+def _waits(gate: threading.Event) -> None:
+    gate.wait(30)

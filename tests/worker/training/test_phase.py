@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.errors import LossDiverged, OutOfMemory
+from core.errors import LossDiverged, OutOfMemory, StorageUnavailable
 from tests.worker.training.conftest import TINY, Lab, Notebook
 from worker.training import copies
 from worker.training.observer import Stopped, StopReason
@@ -77,12 +77,7 @@ class FarAway(Notebook):
         super().checkpoint(phase, step, folder, metrics)
 
 
-@pytest.mark.parametrize("is_copied", [False, True])
-def test_steps_go_on_while_a_checkpoint_is_stored(
-    lab: Lab, whole: Path, monkeypatch: pytest.MonkeyPatch, is_copied: bool
-) -> None:
-    """On GPUs, while it is written as well."""
-    monkeypatch.setattr(copies, "are_wanted", lambda: is_copied)
+def test_steps_go_on_while_a_checkpoint_is_stored(lab: Lab, whole: Path) -> None:
     notebook = FarAway()
     assert digest(lab.run(notebook, **JOB).student / "model.safetensors") == digest(whole)
     assert notebook.went_on
@@ -90,18 +85,51 @@ def test_steps_go_on_while_a_checkpoint_is_stored(
 
 
 @pytest.mark.parametrize("student", [STUDENT, {**STUDENT, "lora": {"r": 2}}], ids=["all", "lora"])
-def test_from_a_checkpoint_that_was_written_from_copies_it_is_the_same_student(
+def test_a_checkpoint_that_is_written_later_holds_what_was_learned_until_then(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, student: dict[str, Any]
 ) -> None:
-    """Where the model is on a GPU."""
+    """As where the model is on a GPU: here nothing of step 4's is written before step 6 is over."""
     job: dict[str, Any] = {"student": student, "training": TRAINING, **ALONE}
     undisturbed = digest(lab.run(folder="whole", **job).student / "model.safetensors")
-    monkeypatch.setattr(copies, "are_wanted", lambda: True)
-    with pytest.raises(Stopped):
-        lab.run(Notebook(at_step("student", 6)), **job)
+    notebook = FarAway()
+    notebook.stop_when = at_step("student", 7)
+    unwritten = DistilTrainer.rest_of_checkpoint
+
+    def held(self: DistilTrainer) -> list[Callable[[], object]]:
+        if self.state.global_step != 4:
+            return unwritten(self)
+        return [lambda: notebook.later.wait(60), *unwritten(self)]
+
+    with monkeypatch.context() as on_a_gpu:
+        on_a_gpu.setattr(copies, "are_wanted", lambda: True)
+        on_a_gpu.setattr(DistilTrainer, "rest_of_checkpoint", held)
+        with pytest.raises(Stopped):
+            lab.run(notebook, **job)
+    assert notebook.later.is_set()
+    later = [folder for phase, step, folder in notebook.checkpoints if phase == "student" and step > 4]
+    assert later
+    for folder in later:
+        shutil.rmtree(folder)
     again = Notebook()
     assert digest(lab.run(again, **job).student / "model.safetensors") == undisturbed
-    assert again.said("student: going on from step 7 of 12")
+    assert again.said("student: going on from step 4 of 12")
+
+
+class Full(Notebook):
+    """Cannot store the student's first checkpoint."""
+
+    def checkpoint(self, phase: str, step: int, folder: Path, metrics: Mapping[str, float]) -> None:
+        if (phase, step) == ("student", 4):
+            raise StorageUnavailable("the storage is away")
+        super().checkpoint(phase, step, folder, metrics)
+
+
+def test_a_checkpoint_that_cannot_be_stored_ends_the_training_soon(lab: Lab) -> None:
+    notebook = Full()
+    training = {**TRAINING, "max_steps": 400, "checkpoint_every_steps": 4, "evaluate_every_steps": 400}
+    with pytest.raises(StorageUnavailable, match="the storage is away"):
+        lab.run(notebook, student=STUDENT, training=training, **ALONE)
+    assert len([step for phase, step, _ in notebook.checkpoints if phase == "student"]) <= 1
 
 
 def test_another_seed_gives_another_student(lab: Lab, whole: Path) -> None:
