@@ -17,7 +17,7 @@ from tests.worker.training.language.texts.conftest import questions, right, trai
 # What differs between the stacks is tested with classifiers and in tests/worker/test_texts.py.
 pytestmark = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
 
-PROMPTS = 120
+PROMPTS = 240
 TRAINING = {"max_steps": 6, "batch_size": 8, "max_length": 48, "learning_rate": 1e-3}
 
 
@@ -30,7 +30,7 @@ def asked(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     with stack.client() as client:
         teacher = client.models.upload(saved(folder / "teacher", trained(llama(), tokenizer), tokenizer), "counting")
         dataset = client.datasets.upload(folder / "prompts.jsonl", "questions")
-    generation = {"max_new_tokens": 16, "temperature": 1.0, "batch_size": 2}
+    generation = {"max_new_tokens": 16, "temperature": 1.0, "batch_size": 1}
     return {
         "teacher": teacher.name,
         "student": {"from_teacher": {"layers": [0, 2]}},
