@@ -42,7 +42,8 @@ def order_of(work: Json) -> list[int]:
     """Places of the training texts in the order in which a job learns from them, all epochs one after the other."""
     tokenizer = AutoTokenizer.from_pretrained(work["teacher"])
     lines = [json.loads(line) for line in Path(work["texts"]).read_text().splitlines()]
-    read = tokenizer([line["text"] for line in lines if line["split"] == "train"], truncation=True, max_length=256)
+    texts = [line["text"] for line in lines if line["split"] == "train"]
+    read = tokenizer(texts, truncation=True, max_length=TRAINING["max_length"])
     lengths = np.array([len(ids) for ids in read["input_ids"]])
     steps = LengthGroupedSteps(lengths, TRAINING["batch_size"], TRAINING["seed"])
     order: list[int] = []
@@ -71,6 +72,7 @@ def section(runs: dict[str, Run], examples: int) -> str:
 
 
 def measured(folder: Path, assets: Any, examples: int) -> dict[str, Run]:
+    """The tutorial, and a job in either precision."""
     with embedded_service(folder / "service") as url, Client(url) as client:
         work, dataset = prepared(client, assets, folder, examples)
         for model in (work["teacher"], work["student"]):
