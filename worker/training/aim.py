@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from worker.training.classifying import with_hidden_states
 from worker.training.goal import Counts
 from worker.training.lessons import IGNORED
 from worker.training.objectives.registry import HiddenObjective, Objective
@@ -76,7 +77,7 @@ class Aim:
         if mapping is None or teacher is None or objective is None:
             raise RuntimeError("a hidden objective needs a mapping and a teacher")
         with torch.no_grad():
-            states = teacher(**batch["teacher_inputs"], output_hidden_states=True).hidden_states
+            _, states = with_hidden_states(teacher, batch["teacher_inputs"])
         mask_BT = batch["inputs"]["attention_mask"].bool()
         if self.is_same_reading:
             pairs = [(own, states[at], mask_BT) for own, at in zip(hidden, mapping.teacher, strict=True)]

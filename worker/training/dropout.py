@@ -1,10 +1,7 @@
 """Dropout on CPUs, with four of its draws out of each random number.
 
-torch's own draws a random number for every element, which takes a sixth of a small encoder's step on a CPU; attention
-that drops is composed of single operations there and draws so as well. Here a faster generator draws, which torch's
-seeds, and an element is dropped by its bits.
-
-Legend: B sequences, H heads, Q and K positions that ask and are asked, D width of a head.
+torch's own draws a random number for every element, which takes a sixth of a small encoder's step on a CPU. Here a
+faster generator draws, which torch's seeds, and an element is dropped by its bits.
 """
 
 from typing import Any
@@ -12,11 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-ATTENTION = "sdpa_with_quick_dropout"
 STEPS = 1 << 16
 """Probabilities are multiples of its inverse."""
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -33,16 +26,10 @@ class QuickDropout(nn.Dropout):
 
 
 def quicken(model: nn.Module) -> None:
-    """Let a model's dropout, and that of its attention, draw as here. Weights and what is saved stay as they are."""
+    """Let a model's dropout draw as here. Weights and what is saved stay as they are."""
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = QuickDropout
-        if isinstance(module, PreTrainedModel) and _asks_by_name(module):
-            module.set_attn_implementation(ATTENTION)
-
-
-def _asks_by_name(model: PreTrainedModel) -> bool:
-    return bool(model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation())
 
 
 def is_quicker(p: float, states: Tensor) -> bool:
@@ -78,48 +65,3 @@ def _draw(shape: torch.Size, p: float, kind: torch.dtype) -> Tensor:
 
 def _masked(states: Tensor, kept: Tensor) -> Tensor:
     return torch.bitwise_and(states.view(kept.dtype), kept).view(states.dtype)
-
-
-def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    is_causal: bool | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Return what attention read [B, Q, H, D]: transformers' own where nothing is dropped, or more is asked for."""
-    is_masked = attention_mask is not None or not (
-        getattr(module, "is_causal", True) if is_causal is None else is_causal
-    )
-    is_plain = is_masked and key.shape[1] == query.shape[1] and others.get("position_bias") is None
-    if not is_plain or not is_quicker(dropout, query):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **others)
-    read_BHQD = attended(query, key, value, attention_mask, dropout, scaling or query.shape[-1] ** -0.5)
-    return read_BHQD.transpose(1, 2).contiguous(), None
-
-
-def attended(
-    query_BHQD: Tensor, key_BHKD: Tensor, value_BHKD: Tensor, mask: Tensor | None, dropout: float, scaling: float
-) -> Tensor:
-    """Return softmax(query key^T * scaling) value, after some of the softmax is dropped (Vaswani et al. 2017, 3.2.1).
-
-    Args:
-        mask: broadcast to [B, H, Q, K]; True where a position may be read, or numbers to be added.
-    """
-    scores_BHQK = torch.matmul(query_BHQD * scaling, key_BHKD.transpose(-1, -2))
-    if mask is not None and mask.dtype == torch.bool:
-        scores_BHQK = scores_BHQK.masked_fill(~mask, torch.finfo(scores_BHQK.dtype).min)
-    elif mask is not None:
-        scores_BHQK = scores_BHQK + mask
-    shares_BHQK = torch.softmax(scores_BHQK, dim=-1).to(value_BHKD.dtype)
-    if dropout:
-        shares_BHQK = dropped(shares_BHQK, dropout)
-    return torch.matmul(shares_BHQK, value_BHKD)
-
-
-AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -6,9 +6,10 @@ Legend: B sequences, T positions, D hidden width, H heads, W width of a head.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-from peft import PeftModel
+import torch
 from torch import Tensor, nn
 from transformers import (
     AttentionInterface,
@@ -20,6 +21,8 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
+from worker.training.attention import counts_in
+from worker.training.models import plain_of
 from worker.training.students import layer_list
 
 
@@ -59,17 +62,18 @@ def first_token_alone(model: nn.Module) -> Iterator[None]:
     work is saved: nearly a third of it all in three layers. Models that are not known to read so are left as they are.
     The last hidden states are [B, 1, D] meanwhile, so this is not for those who ask for hidden states.
     """
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain = plain_of(model)
     parts = PARTS.get(type(plain))
     if parts is None:
         yield
         return
-    name, count = layer_list(plain)  # type: ignore[arg-type]
+    name, count = layer_list(plain)
     layer = plain.get_submodule(f"{name}.{count - 1}")
     attention: Any = layer.get_submodule(parts.attention)
-    hook = layer.get_submodule(parts.after).register_forward_pre_hook(_first)
+    asking = _Asking(attention, parts)
+    hook = layer.get_submodule(parts.after).register_forward_pre_hook(asking.first_of_each)
     if not attention.is_causal and attention.config._attn_implementation in ATTENTIONS:
-        attention.forward = _Asking(attention, parts)
+        attention.forward = asking
     try:
         yield
     finally:
@@ -77,32 +81,48 @@ def first_token_alone(model: nn.Module) -> Iterator[None]:
         vars(attention).pop("forward", None)
 
 
-def _first(_module: nn.Module, states_BTD: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(states[:, :1] if isinstance(states, Tensor) else states for states in states_BTD)
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Asking:
     """Stands for an attention's forward; other tokens than the first are asked, and do not ask."""
 
     attention: Any
     parts: Parts
+    starts: Tensor | None = None
+    """Where each text of the batch begins, if they lie end to end."""
 
     def __call__(
         self, hidden_states: Tensor, attention_mask: Tensor | None = None, **others: Any
     ) -> tuple[Tensor, None]:
-        mask = attention_mask if attention_mask is None else attention_mask[:, :, :1]
+        counts = counts_in(attention_mask)
+        self.starts = None if counts is None else torch.tensor([0, *accumulate(counts[:-1])]).to(hidden_states.device)
+        mask = attention_mask if attention_mask is None or counts is not None else attention_mask[:, :, :1]
         attended = ATTENTIONS[self.attention.config._attn_implementation]
         dropout = self.attention.dropout.p if self.attention.training else 0.0
-        asked = (hidden_states[:, :1], hidden_states, hidden_states)
+        asked = (self._first(hidden_states), hidden_states, hidden_states)
         projections = zip(self.parts.projections, asked, strict=True)
         heads_BHTW = [self._heads(self.attention.get_submodule(name)(states)) for name, states in projections]
-        read_B1HW, _ = attended(self.attention, *heads_BHTW, mask, dropout=dropout, scaling=self.attention.scaling)
-        read_B1D = read_B1HW.flatten(2)
-        return (
-            read_B1D if self.parts.output is None else self.attention.get_submodule(self.parts.output)(read_B1D),
-            None,
-        )
+        read, _ = attended(self.attention, *heads_BHTW, mask, dropout=dropout, scaling=self.attention.scaling)
+        read = read.flatten(2)
+        if self.parts.output is None:
+            return read, None
+        read = self.attention.get_submodule(self.parts.output)(read)
+        if self.starts is not None:  # its input is added to it next, which knows of all tokens
+            read = read.new_zeros(hidden_states.shape).index_copy(1, self.starts, read)
+        return read, None
+
+    def first_of_each(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Let what comes after the attention see the first tokens alone, [B, 1, D]."""
+        return tuple(self._cut(one) if isinstance(one, Tensor) else one for one in given)
+
+    def _cut(self, states: Tensor) -> Tensor:
+        if self.starts is None:
+            return states[:, :1]
+        first_1BD = states if states.shape[1] == len(self.starts) else self._first(states)
+        return first_1BD.transpose(0, 1)
+
+    def _first(self, states: Tensor) -> Tensor:
+        """Return [B, 1, D] of a padded batch, [1, B, D] of texts end to end."""
+        return states[:, :1] if self.starts is None else states[:, self.starts]
 
     def _heads(self, states_BTD: Tensor) -> Tensor:
         width: int = self.attention.attention_head_size

@@ -20,7 +20,6 @@ from transformers.utils import logging as library_log
 
 from core.wire import Errand
 from worker.training.device import be_deterministic, device
-from worker.training.dropout import quicken
 from worker.training.ring import PeerLost, Ring, is_parting, joined
 from worker.training.sharing import Share, read_share
 
@@ -73,7 +72,7 @@ def _run(errand: Errand, voice: BinaryIO) -> None:
 
 def follow(share: Share) -> None:
     """Compute gradients with the weights of the first process, until it says that there is no further step."""
-    quicken(share.pupil)
+    share.pupil.ready()
     accelerator = Accelerator(mixed_precision="bf16" if share.precision == "bf16" else "no", cpu=device().type == "cpu")
     pupil: nn.Module = accelerator.prepare_model(share.pupil).train()
     ring = Ring(share)

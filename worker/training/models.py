@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -172,6 +173,12 @@ def body(model: PreTrainedModel) -> nn.Module:
     return found if isinstance(found, nn.Module) else model
 
 
+def plain_of(model: nn.Module) -> PreTrainedModel:
+    """Return the model below its adapters, or itself where it has none."""
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    return plain  # type: ignore[no-any-return]
+
+
 def head_parameters(model: PreTrainedModel) -> list[str]:
     """Return the names of the parameters outside the encoder."""
     prefix = f"{model.base_model_prefix}."
@@ -199,10 +206,15 @@ def positions_of(model: PreTrainedModel) -> int | None:
     positions = getattr(model.config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:
         return None
+    return positions - first_position(model)
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """Return the position of a text's first token."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return positions - module.padding_idx - 1
-    return positions
+            return module.padding_idx + 1
+    return 0
 
 
 def _with_fresh_head(model: PreTrainedModel, seed: int, auto: Any) -> PreTrainedModel:

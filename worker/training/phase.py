@@ -15,7 +15,6 @@ from core.training import EarlyStoppingSpec, TrainingSpec
 from worker.training.checkpoints import Checkpoint, newest
 from worker.training.crew import Crew
 from worker.training.device import Precision, device
-from worker.training.dropout import quicken
 from worker.training.goal import Course, Goal
 from worker.training.journey import Journey
 from worker.training.memory import is_out_of_memory
@@ -110,8 +109,7 @@ def _attempt(
         mixes_losses=0 < phase.aim.alpha < 1,
     )
     while True:
-        pupil = phase.pupil()
-        quicken(pupil)
+        pupil = phase.pupil().ready()
         trainer = DistilTrainer(
             pupil,
             _arguments(phase),

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from worker.training.batches import in_batches
+from worker.training.classifying import class_logits
 from worker.training.device import Precision, autocast, device, put_on_device
-from worker.training.first_token import first_token_alone
 from worker.training.reading import Reading
 from worker.training.split import Rows
 
@@ -51,7 +51,7 @@ def logits_of(
 @torch.inference_mode()
 def _forward(model: nn.Module, reading: Reading, rows: Rows, precision: Precision) -> NDArray[np.float32]:
     inputs = {name: tensor.to(device()) for name, tensor in reading.batch(rows).items()}
-    with autocast(precision), first_token_alone(model):
-        logits_BC = model(**inputs).logits
+    with autocast(precision):
+        logits_BC = class_logits(model, inputs)
     found: NDArray[np.float32] = logits_BC.float().cpu().numpy()
     return found

@@ -14,7 +14,9 @@ from transformers import PreTrainedModel
 
 from core.errors import StudentUnusable
 from core.methods import HiddenSpec
-from worker.training.first_token import first_token_alone
+from worker.training.attention import attend_here
+from worker.training.classifying import class_logits, prepared, with_hidden_states
+from worker.training.dropout import quicken
 from worker.training.students import layer_list
 
 
@@ -53,9 +55,6 @@ def mapping_of(spec: HiddenSpec, teacher: PreTrainedModel, student: PreTrainedMo
 class Pupil(nn.Module):
     """Wraps the model so that projections are parameters like any other: optimized, clipped, kept in checkpoints."""
 
-    is_spread = False
-    """True where its layers lie in several processes, which must all read in as many passes."""
-
     def __init__(self, model: nn.Module, mapping: Mapping | None = None, seed: int = 0) -> None:
         super().__init__()
         self.model = model
@@ -70,13 +69,23 @@ class Pupil(nn.Module):
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return logits [B, C] and the mapped hidden states [B, T, D] in the teacher's width."""
         if self.mapping is None:
-            with first_token_alone(self.model):
-                return self.model(**inputs).logits, []
-        found = self.model(**inputs, output_hidden_states=True)
-        hidden = [found.hidden_states[layer] for layer in self.mapping.student]
+            return class_logits(self.model, inputs), []
+        logits_BC, states = with_hidden_states(self.model, inputs)
+        hidden = [states[layer] for layer in self.mapping.student]
         if self.projections:
             hidden = [projection(states) for projection, states in zip(self.projections, hidden, strict=True)]
-        return found.logits, hidden
+        return logits_BC, hidden
+
+    def ready(self) -> "Pupil":
+        """Prepare to learn: dropout draws quickly, and it is known whether texts are read without padding."""
+        quicken(self)
+        attend_here(self)
+        self.try_unpadded()
+        return self
+
+    def try_unpadded(self) -> bool:
+        """Tell whether texts are read without padding; a model whose layers are spread cannot be tried any more."""
+        return self.model.main_input_name == "input_ids" and prepared(self.model)
 
     def plain(self) -> PreTrainedModel:
         """Return the model as transformers knows it: adapters merged (in a copy), projections left out."""

@@ -67,7 +67,6 @@ class Shards:
         self.places = {id(part): place for place, part in enumerate(self.learned)}
         self.optimizer: Optimizer | None = None
         """What steps `learned`; the first process's steps the rest as well."""
-        pupil.is_spread = True
 
     def lend(self) -> None:
         """Give the first process all layers whole, so that it can compute with them alone."""

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -17,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from worker.training.dropout import ATTENTION, attended, attention, dropped, quicken
+from worker.training.dropout import dropped, quicken
 
 SHAPE = (3, 2, 7, 8)
 
@@ -85,33 +84,6 @@ def test_a_seed_gives_the_same_draws() -> None:
     assert not torch.equal(dropped(states, 0.3), first)
 
 
-@pytest.mark.parametrize("mask", ["none", "bool", "added"])
-def test_attention_that_drops_nothing_is_torchs(mask: str) -> None:
-    of_torch = [torch.randn(SHAPE, requires_grad=True) for _ in range(3)]
-    ours = [one.detach().clone().requires_grad_() for one in of_torch]
-    allowed = torch.rand(3, 1, 7, 7) > 0.3
-    allowed[..., 0] = True
-    masks = {"none": None, "bool": allowed, "added": torch.zeros(allowed.shape).masked_fill(~allowed, -1e9)}
-    expected = scaled_dot_product_attention(*of_torch, attn_mask=masks[mask], scale=0.5)
-    found = attended(*ours, masks[mask], dropout=0.0, scaling=0.5)  # type: ignore[misc]
-    weights = torch.randn(SHAPE)
-    (expected * weights).sum().backward()
-    (found * weights).sum().backward()
-    assert torch.allclose(found, expected, atol=1e-5)
-    for one, other in zip(ours, of_torch, strict=True):
-        assert one.grad is not None
-        assert other.grad is not None
-        assert torch.allclose(one.grad, other.grad, atol=1e-5)
-
-
-def test_attention_that_drops_has_the_same_mean() -> None:
-    asked = [torch.randn(SHAPE) for _ in range(3)]
-    plain = attended(*asked, None, dropout=0.0, scaling=0.5)  # type: ignore[misc]
-    many = torch.stack([attended(*asked, None, dropout=0.3, scaling=0.5) for _ in range(4000)])  # type: ignore[misc]
-    assert float((many.mean(dim=0) - plain).abs().max()) < 6 * float(many.std(dim=0).max()) / 4000**0.5
-    assert float(many.std()) > 0
-
-
 def test_a_model_in_use_says_what_it_said_before(model: PreTrainedModel, texts: dict[str, Tensor]) -> None:
     model.eval()
     before = model(**texts).logits
@@ -122,19 +94,8 @@ def test_a_model_in_use_says_what_it_said_before(model: PreTrainedModel, texts: 
 def test_a_model_in_training_draws_here(model: PreTrainedModel, texts: dict[str, Tensor]) -> None:
     quicken(nn.ModuleDict({"pupil": model}))
     model.train()
-    assert model.config._attn_implementation == ATTENTION
     assert not [module for module in model.modules() if type(module) is nn.Dropout]
     assert not torch.equal(model(**texts).logits, model(**texts).logits)
-
-
-def test_attention_draws_where_it_is_masked_or_sees_all_and_is_transformers_own_elsewhere() -> None:
-    module, asked = nn.Module(), [torch.randn(SHAPE) for _ in range(3)]
-    module.is_causal = False  # type: ignore[assignment]
-    first, second = (attention(module, *asked, None, dropout=0.5)[0] for _ in range(2))  # type: ignore[misc]
-    assert first.shape == (3, 7, 2, 8)
-    assert not torch.equal(first, second)
-    causal, _ = attention(module, *asked, None, dropout=0.0, is_causal=True)  # type: ignore[misc]
-    assert torch.allclose(causal[:, 0], asked[2][:, :, 0], atol=1e-6), "the first position reads itself alone"
 
 
 def test_what_is_saved_does_not_know_of_it(model: PreTrainedModel, tmp_path: Path) -> None:

@@ -1,28 +1,22 @@
 """Loading language models, and the two parts of one that matter here: its body, and the head above it.
 
-Legend: B sequences, T positions, N kept tokens, D hidden width, V vocabulary.
+Legend: B sequences, T positions, V vocabulary.
 """
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, set_seed
 
 from core.errors import ModelUnreadable, OutOfMemory
-from worker.training.batches import FILLING, similar
 from worker.training.memory import is_out_of_memory
-from worker.training.models import Loaded, attention_of, check_body, from_config, in_words, load_tokenizer
+from worker.training.models import Loaded, attention_of, check_body, from_config, in_words, load_tokenizer, plain_of
 
 _LANGUAGE_MODEL: Any = AutoModelForCausalLM
 """transformers says the type of one return value where there are two."""
 
-WORTH_SPLITTING = 2 * FILLING["cpu"]
-"""Positions in a batch before it is read in parts: each part costs a gradient as large as the embeddings."""
 PROBE = 8
 """Tokens that a model is asked about once, to see that its logits are what its head says and nothing more."""
 
@@ -79,55 +73,13 @@ def fresh_writer(config: PretrainedConfig) -> PreTrainedModel:
 
 def body_of(model: nn.Module) -> nn.Module:
     """Return what gives a language model's last hidden states, its final norm included."""
-    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    found: nn.Module = plain.base_model
+    found: nn.Module = plain_of(model).base_model
     return found
-
-
-def states_of(
-    model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor, *, in_one_pass: bool = False
-) -> Tensor:
-    """Return the last hidden states [N, D] of some positions, final norm included, row by row.
-
-    Rows of similar length go through the body together, as far as the batch falls in length: padding costs as much as
-    text, and in attention more.
-
-    Args:
-        texts: `input_ids` and `attention_mask`, [B, T], padded on the right.
-        in_one_pass: all rows together, whatever their lengths.
-    """
-    body = body_of(model)
-    mask_BT = texts["attention_mask"]
-    spans = [(slice(0, len(mask_BT)), mask_BT.shape[1])] if in_one_pass else _alike(mask_BT)
-    parts = [
-        body(**{name: one_BT[rows, :longest] for name, one_BT in texts.items()}, use_cache=False).last_hidden_state[
-            predicts_BT[rows, :longest]
-        ]
-        for rows, longest in spans
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _alike(mask_BT: Tensor) -> Iterator[tuple[slice, int]]:
-    """Yield spans of a batch's rows with the length of their longest; a batch on a GPU, which it fills, is one."""
-    longest = mask_BT.shape[1]
-    if mask_BT.device.type != "cpu":
-        yield slice(0, len(mask_BT)), longest
-        return
-    lengths_B = longest - mask_BT.flip(1).argmax(dim=1).numpy()
-    if (np.diff(lengths_B) > 0).any():
-        yield slice(0, len(mask_BT)), longest
-        return
-    start = 0
-    while start < len(lengths_B):
-        stop = start + similar(lengths_B[start:], WORTH_SPLITTING)
-        yield slice(start, stop), int(lengths_B[start])
-        start = stop
 
 
 def head_of(model: nn.Module) -> nn.Module:
     """Return what makes logits of a language model's last hidden states."""
-    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain: Any = plain_of(model)
     found: nn.Module = plain.get_output_embeddings()
     return found
 

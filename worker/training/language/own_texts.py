@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
-from torch import nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +20,7 @@ from worker.training.language.asking import AskingReadings
 from worker.training.language.scripts import Mask, Scripts
 from worker.training.language.twin import Twin
 from worker.training.lessons import IGNORED
+from worker.training.models import plain_of
 from worker.training.pupil import Pupil
 from worker.training.split import Rows
 
@@ -127,7 +126,7 @@ class FreshLessons(Dataset[list[int]]):
         """
         rows = [batch["rows"].tolist() for batch in batches]
         asked = [row for some in rows for row in some if self._is_own(row, step)]
-        written = self.author.write(plain_model(pupil.model), self.readings.student_prompts, asked, step)
+        written = self.author.write(plain_of(pupil.model), self.readings.student_prompts, asked, step)
         return [self._batch(some, written) for some in rows]
 
     def _is_own(self, row: int, step: int) -> bool:
@@ -148,13 +147,6 @@ class FreshLessons(Dataset[list[int]]):
         counts = own["predicts"].sum(dim=1)
         is_own_N = torch.tensor([row in written for row in rows]).repeat_interleave(counts)
         return {**own, "targets": own["targets"].masked_fill(is_own_N, IGNORED), "teachers": teachers}
-
-
-def plain_model(model: nn.Module) -> PreTrainedModel:
-    """Return the model that `generate` belongs to; adapters work inside it."""
-    found: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(found, PreTrainedModel)
-    return found
 
 
 def tokens_of(scripts: Scripts, row: int) -> NDArray[np.int64]:

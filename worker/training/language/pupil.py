@@ -5,7 +5,8 @@ Legend: B sequences, T positions, N kept tokens, D hidden width.
 
 from torch import Tensor, nn
 
-from worker.training.language.models import head_of, states_of
+from worker.training.language.models import head_of
+from worker.training.language.states import prepared, states_of
 from worker.training.pupil import Pupil
 
 
@@ -14,7 +15,10 @@ class WritingPupil(Pupil):
 
     def forward(self, texts: dict[str, Tensor], predicts_BT: Tensor) -> Tensor:  # type: ignore[override]
         """Return hidden states [N, D] of the positions in `predicts_BT`."""
-        return states_of(self.model, texts, predicts_BT, in_one_pass=self.is_spread)
+        return states_of(self.model, texts, predicts_BT)
+
+    def try_unpadded(self) -> bool:
+        return prepared(self.model)
 
     @property
     def head(self) -> nn.Module:

@@ -17,8 +17,9 @@ from torch.nn.functional import log_softmax
 
 from worker.training.device import Precision, autocast
 from worker.training.language.chunked import Compared, Divergence
-from worker.training.language.models import head_of, states_of
+from worker.training.language.models import head_of
 from worker.training.language.scripts import Scripts, on_device
+from worker.training.language.states import states_of
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
 

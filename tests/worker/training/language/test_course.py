@@ -10,7 +10,7 @@ import pytest
 from core.errors import LossDiverged
 from tests.worker.training.conftest import Notebook
 from tests.worker.training.language.conftest import WritingLab
-from worker.training.language import lectures
+from worker.training.language import lectures, states
 from worker.training.observer import Stopped, StopReason
 
 TRAINING = {"max_steps": 8, "batch_size": 8, "learning_rate": 1e-3, "checkpoint_every_steps": 3, "max_length": 32}
@@ -124,6 +124,16 @@ def test_smaller_micro_batches_are_the_same_steps(lab: WritingLab) -> None:
     lab.run(parts, folder="parts", training={**TRAINING, "batch_size": 2, "gradient_accumulation": 4}, **off)
     for name in ("loss", "kd_loss", "ce_loss"):
         assert [v for _, v in parts.series[name]] == pytest.approx([v for _, v in whole.series[name]], rel=1e-3)
+
+
+def test_a_job_learns_the_same_with_padding(lab: WritingLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat, with_padding = Notebook(), Notebook()
+    lab.run(flat, folder="flat", **JOB)
+    monkeypatch.setattr(states, "pays", lambda _model: False)
+    lab.run(with_padding, folder="padded", **JOB)
+    for name in ("teacher-0/loss", "loss", "kd_loss", "ce_loss"):
+        found, expected = ([value for _, value in notebook.series[name]] for notebook in (flat, with_padding))
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-5), name
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(lab: WritingLab) -> None:

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BertConfig, BertForSequenceClassification, Cohere2Config, Gemma2Config
 
 from core.errors import ModelUnreadable, StudentUnusable
 from core.spec import StudentSpec
 from tests.worker.training.language.conftest import FAMILIES, WritingLab, llama
-from worker.training.language.models import body_of, check_head, head_of, load_writer, states_of
+from worker.training.language.models import body_of, check_head, head_of, load_writer
 from worker.training.language.students import build_writer
 from worker.training.models import Loaded
 
@@ -36,40 +35,6 @@ def test_body_and_head_together_are_the_model(family: str) -> None:
     whole = model(input_ids=ids).logits
     torch.testing.assert_close(head_of(model)(body_of(model)(input_ids=ids).last_hidden_state), whole)
     check_head(model, family)
-
-
-def padded(lengths: list[int]) -> tuple[dict[str, Tensor], Tensor]:
-    """Texts of these lengths, padded on the right, and as kept all positions but the first of each."""
-    ids_BT = torch.randint(3, 64, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(0))
-    mask_BT = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
-    return {"input_ids": ids_BT * mask_BT, "attention_mask": mask_BT}, (mask_BT.cumsum(dim=1) > 1) & mask_BT.bool()
-
-
-class Seen:
-    """Counts the positions that a body reads, padding included."""
-
-    def __init__(self, body: nn.Module) -> None:
-        self.positions = 0
-        body.register_forward_pre_hook(self._look, with_kwargs=True)
-
-    def _look(self, _body: nn.Module, _args: Any, given: dict[str, Any]) -> None:
-        self.positions += given["input_ids"].numel()
-
-
-@pytest.mark.parametrize("lengths", [[40] * 26 + [8] * 5, [8] * 5 + [40] * 26, [30, 30], [5]])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_states_are_those_of_the_padded_batch_however_its_rows_are_read(family: str, lengths: list[int]) -> None:
-    model = FAMILIES[family]().eval()
-    texts, predicts_BT = padded(lengths)
-    whole = body_of(model)(**texts).last_hidden_state[predicts_BT]
-    torch.testing.assert_close(states_of(model, texts, predicts_BT), whole, atol=1e-5, rtol=1e-4)
-
-
-def test_short_texts_behind_long_ones_are_not_padded_to_their_length() -> None:
-    model = FAMILIES[next(iter(FAMILIES))]().eval()
-    seen = Seen(body_of(model))
-    states_of(model, *padded([40] * 26 + [8] * 5))
-    assert seen.positions == 26 * 40 + 5 * 8
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 
 from core.students import LoraSpec
 from tests.worker.training.language.conftest import FAMILIES
-from worker.training.language.own_texts import plain_model
 from worker.training.language.students import writer_with_lora
 from worker.training.language.twin import Twin
+from worker.training.models import plain_of
 
 IDS = torch.arange(12).reshape(2, 6)
 
@@ -45,7 +45,7 @@ def test_a_twin_ends_with_its_model() -> None:
 
 
 def test_adapters_are_part_of_the_twin() -> None:
-    model = plain_model(writer_with_lora(FAMILIES["llama"](), LoraSpec(r=4), 1)).eval()
+    model = plain_of(writer_with_lora(FAMILIES["llama"](), LoraSpec(r=4), 1)).eval()
     twin = Twin("bf16")
     before = twin.of(model)(input_ids=IDS).logits
     with torch.no_grad():

@@ -1,0 +1,240 @@
+"""Attention as models compute it here: texts of a batch may lie end to end, and what is dropped is drawn quickly.
+
+transformers' models look up what attends by a name in their config, and hand it the mask that they were given. Where
+texts lie end to end, without padding, that mask is how many tokens each of them has.
+
+Legend: B texts, H heads, Q and K positions that ask and are asked, S of all texts, W width of a head.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate, groupby
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from worker.training.dropout import dropped, is_quicker
+
+ATTENTION = "sdpa_of_unpadded_texts"
+COUNTS = torch.int32
+"""The type of a mask that is how many tokens each text has, [1, 1, 1, B]: no other mask has it."""
+ENDLESS = 2**31
+"""Tokens: beyond all texts."""
+KERNEL_FROM = (8, 0)
+"""The CUDA capability from which on torch has a kernel for texts of different lengths, in 16 bits."""
+
+
+def attend_here(model: nn.Module) -> None:
+    """Let a model, and what it is made of, attend as here, where it attends by name. What is saved stays as it is."""
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and _asks_by_name(module):
+            module.set_attn_implementation(ATTENTION)
+
+
+def attends_here(model: PreTrainedModel) -> bool:
+    return bool(model.config._attn_implementation == ATTENTION)
+
+
+def _asks_by_name(model: PreTrainedModel) -> bool:
+    return bool(model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation())
+
+
+def counts_in(mask: Tensor | None) -> list[int] | None:
+    """Return how many tokens each text has, where that is what a mask says."""
+    return mask.flatten().tolist() if mask is not None and mask.dtype == COUNTS else None
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Return what attention read [B, Q, H, W], or [1, S, H, W] of texts end to end.
+
+    It is transformers' own where neither texts lie end to end nor anything is dropped.
+
+    Raises:
+        ValueError: texts lie end to end, and positions are compared in a way that is not known here.
+    """
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    scaling = scaling or query.shape[-1] ** -0.5
+    counts = counts_in(attention_mask)
+    if counts is not None:
+        sight = _sight(causal, others)
+        return attend_apart(query, key, value, counts, dropout=dropout, scaling=scaling, sight=sight), None
+    is_plain = (attention_mask is not None or not causal) and others.get("position_bias") is None
+    if not is_plain or key.shape[1] != query.shape[1] or not is_quicker(dropout, query):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **others)
+    return attended(query, key, value, attention_mask, dropout, scaling).transpose(1, 2).contiguous(), None
+
+
+class Sight(NamedTuple):
+    """How many tokens each reads before and after itself."""
+
+    before: int = ENDLESS
+    after: int = ENDLESS
+
+    def mask(self, positions: int, where: torch.device) -> Tensor | None:
+        """Return which of so many positions each reads [Q, K], or None where each reads all."""
+        if min(self) >= positions - 1:
+            return None
+        every = torch.ones(positions, positions, dtype=torch.bool, device=where)
+        return every.tril(min(self.after, positions)).triu(-min(self.before, positions))
+
+    def window(self, longest: int) -> tuple[int, int]:
+        """Return it as kernels are told, in texts of so many tokens at most: -1 is all."""
+        before, after = (-1 if side >= longest - 1 else side for side in self)
+        return before, 0 if self.after == 0 else after
+
+
+def _sight(is_causal: bool, others: Mapping[str, Any]) -> Sight:
+    unknown = [name for name in ("position_bias", "softcap", "s_aux") if others.get(name) is not None]
+    if unknown:
+        raise ValueError(f"attention with {unknown[0]} is not known for texts end to end")
+    before = (others.get("sliding_window") or ENDLESS) - 1
+    return Sight(before, 0 if is_causal else before)
+
+
+ALL = Sight()
+
+
+def attend_apart(
+    query_1HQW: Tensor,
+    key_1HSW: Tensor,
+    value_1HSW: Tensor,
+    counts: Sequence[int],
+    *,
+    dropout: float,
+    scaling: float,
+    sight: Sight = ALL,
+) -> Tensor:
+    """Return what texts end to end read, each within itself alone: [1, Q, H, W].
+
+    Neighbours of equal length are computed together, and nothing is copied or padded for it; on GPUs that have it, a
+    kernel for such texts does them all (FlashAttention-2: Dao 2023, arXiv:2307.08691).
+
+    Args:
+        query_1HQW: of all tokens, or of one of each text.
+        counts: tokens of each text, B numbers with the sum S.
+        sight: what of its text each token reads.
+    """
+    is_one_asking = query_1HQW.shape[2] != key_1HSW.shape[2]
+    if has_kernel(query_1HQW, dropout):
+        asking = [1] * len(counts) if is_one_asking else counts
+        return by_kernel(query_1HQW, key_1HSW, value_1HSW, asking, counts, scaling, sight)
+    runs = [(length, len(list(run))) for length, run in groupby(counts)]
+    asking_runs = [(1 if is_one_asking else length, times) for length, times in runs]
+    runs_of_all = (_runs_of(query_1HQW, asking_runs), _runs_of(key_1HSW, runs), _runs_of(value_1HSW, runs))
+    read = [
+        _attended(*run_BHLW, dropout, scaling, sight).transpose(1, 2).flatten(0, 1)
+        for run_BHLW in zip(*runs_of_all, strict=True)
+    ]
+    return torch.cat(read).unsqueeze(0)
+
+
+def _runs_of(states_1HSW: Tensor, runs: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+    """Yield views [B, H, L, W] of texts of one length; they are cut at once, so that their gradients are joined."""
+    parts = torch.split(states_1HSW[0], [length * times for length, times in runs], dim=1)
+    for part, (length, times) in zip(parts, runs, strict=True):
+        heads, _, width = part.shape
+        yield part.view(heads, times, length, width).transpose(0, 1)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float, sight: Sight) -> Tensor:
+    asking, positions, is_grouped = query.shape[2], key.shape[2], key.shape[1] != query.shape[1]
+    is_quick = is_quicker(dropout, query) and not is_grouped
+    is_causal = sight.window(positions) == (-1, 0) and asking == positions and not is_quick
+    mask = None if is_causal else sight.mask(positions, query.device)
+    mask = mask if mask is None else mask[:asking]
+    if is_quick:
+        return attended(query, key, value, mask, dropout, scaling)
+    return scaled_dot_product_attention(
+        query, key, value, mask, dropout, is_causal=is_causal, scale=scaling, enable_gqa=is_grouped
+    )
+
+
+def attended(
+    query_BHQW: Tensor, key_BHKW: Tensor, value_BHKW: Tensor, mask: Tensor | None, dropout: float, scaling: float
+) -> Tensor:
+    """Return softmax(query key^T * scaling) value, after some of the softmax is dropped (Vaswani et al. 2017, 3.2.1).
+
+    torch composes attention that drops of single operations on a CPU as well, and draws a number for each element.
+
+    Args:
+        mask: broadcast to [B, H, Q, K]; True where a position may be read, or numbers to be added.
+    """
+    scores_BHQK = torch.matmul(query_BHQW * scaling, key_BHKW.transpose(-1, -2))
+    if mask is not None and mask.dtype == torch.bool:
+        scores_BHQK = scores_BHQK.masked_fill(~mask, torch.finfo(scores_BHQK.dtype).min)
+    elif mask is not None:
+        scores_BHQK = scores_BHQK + mask
+    shares_BHQK = torch.softmax(scores_BHQK, dim=-1).to(value_BHKW.dtype)
+    if dropout:
+        shares_BHQK = dropped(shares_BHQK, dropout)
+    return torch.matmul(shares_BHQK, value_BHKW)
+
+
+def has_kernel(states: Tensor, dropout: float) -> bool:
+    """Tell whether torch has a kernel for texts of any lengths here: it drops nothing, and computes in 16 bits."""
+    return (
+        states.device.type == "cuda"
+        and dropout == 0.0
+        and kernel_type(states) is not None
+        and torch.cuda.get_device_capability(states.device) >= KERNEL_FROM
+    )
+
+
+def kernel_type(states: Tensor) -> torch.dtype | None:
+    """Return the 16-bit type in which a GPU attends to these states now, or None where it computes in 32."""
+    kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else states.dtype
+    return kind if kind in {torch.bfloat16, torch.float16} else None
+
+
+def by_kernel(
+    query_1HQW: Tensor,
+    key_1HSW: Tensor,
+    value_1HSW: Tensor,
+    asking: Sequence[int],
+    counts: Sequence[int],
+    scaling: float,
+    sight: Sight,
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    kind = kernel_type(query_1HQW)
+    query, key, value = (states[0].transpose(0, 1).to(kind) for states in (query_1HQW, key_1HSW, value_1HSW))
+    read_QHW: Any = varlen_attn(
+        query,
+        key,
+        value,
+        _starts(tuple(asking), query.device),
+        _starts(tuple(counts), query.device),
+        max(asking),
+        max(counts),
+        scale=scaling,
+        window_size=sight.window(max(counts)),
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    found: Tensor = read_QHW.unsqueeze(0)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _starts(counts: tuple[int, ...], where: torch.device) -> Tensor:
+    """Return where each text begins, and where the last one ends; the same for every layer of a pass."""
+    return torch.tensor([0, *accumulate(counts)], dtype=torch.int32, device=where)
+
+
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -1,0 +1,184 @@
+"""Batches without padding: texts lie end to end, and each is read as if it were alone.
+
+Padding costs as much as text. Here a batch [B, T] becomes one row [1, S] on its way into a model's body, positions
+begin anew with each text, and what attends keeps texts apart (Krell et al. 2021, arXiv:2107.02027). What comes out is
+padded again for whoever reads it, so that heads, losses and masks know of nothing.
+
+Legend: B texts, T positions of a padded batch, S tokens of all texts, D hidden width.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from worker.training.attention import COUNTS, KERNEL_FROM, attend_here, attends_here, kernel_type
+from worker.training.memory import is_out_of_memory
+from worker.training.models import body, first_position, plain_of
+
+PROBE = (5, 9, 9, 2, 7)
+"""Lengths of the texts that a model reads both ways, once, to see whether it may read without padding."""
+NEAR, NEAR_IN_16_BITS = 1e-3, 0.05
+"""How far the two may be apart, as a share of the deviation of what is read. Texts that meet are 1 apart."""
+DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+"""In a model's config: the share of attention that is dropped."""
+
+_FOUND: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def unpadded(texts: Mapping[str, Tensor], first: int = 0) -> dict[str, Tensor]:
+    """Return a batch's texts end to end, for models that attend by `attention.ATTENTION`.
+
+    Args:
+        texts: `input_ids` and `attention_mask`, [B, T], and others of that shape.
+        first: the position of a text's first token.
+
+    Returns:
+        What was given as [1, S], with `position_ids`; `attention_mask` is the number of tokens of each text.
+    """
+    mask_BT = texts["attention_mask"].bool()
+    positions_BT = mask_BT.cumsum(dim=1) - 1 + first
+    flat = {name: one_BT[mask_BT].unsqueeze(0) for name, one_BT in texts.items() if name != "attention_mask"}
+    counts_111B = mask_BT.sum(dim=1).to(COUNTS).cpu().view(1, 1, 1, -1)
+    return {**flat, "position_ids": positions_BT[mask_BT].unsqueeze(0), "attention_mask": counts_111B}
+
+
+def padded(states_1SD: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return states of texts end to end as [B, T, D], zero where there is no text."""
+    states_BTD = states_1SD.new_zeros(*mask_BT.shape, states_1SD.shape[-1])
+    return states_BTD.masked_scatter(mask_BT.bool().unsqueeze(-1), states_1SD)
+
+
+@contextmanager
+def without_padding(model: nn.Module) -> Iterator[None]:
+    """Within this, the body of a classifier reads batches as `unpadded` gives them, where `reads_unpadded` says so.
+
+    What the model is called with and what it returns is as ever, hidden states included.
+    """
+    plain = plain_of(model)
+    whole = body(plain)
+    seam = _Seam(first_position(plain))
+    hooks = [
+        whole.register_forward_pre_hook(seam.flatten, with_kwargs=True),
+        whole.register_forward_hook(seam.restore),
+    ]
+    pooler = getattr(whole, "pooler", None)
+    if isinstance(pooler, nn.Module):
+        hooks.append(pooler.register_forward_pre_hook(seam.restore_for_pooler))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Seam:
+    """Where a body's inputs lose their padding, and what it returns gets it back."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.mask_BT: Tensor | None = None
+        """Of the batch that the body is reading."""
+        self.tokens = 0
+
+    def flatten(self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        said = inspect.signature(module.forward).bind_partial(*given, **named).arguments
+        said |= said.pop("kwargs", {})
+        mask_BT = said["attention_mask"]
+        texts = {name: one for name, one in said.items() if isinstance(one, Tensor) and one.shape == mask_BT.shape}
+        flat = unpadded(texts, self.first)
+        self.mask_BT, self.tokens = mask_BT, flat["input_ids"].shape[1]
+        return (), {**said, **flat}
+
+    def restore(self, _module: nn.Module, _given: Any, found: Any) -> Any:
+        for name, value in found.items():
+            if isinstance(value, Tensor):
+                found[name] = self._padded(value)
+            elif isinstance(value, tuple):
+                found[name] = tuple(self._padded(one) for one in value)
+        self.mask_BT = None
+        return found
+
+    def restore_for_pooler(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self._padded(one) for one in given)
+
+    def _padded(self, one: Any) -> Any:
+        is_flat = isinstance(one, Tensor) and one.dim() == 3 and one.shape[:2] == (1, self.tokens)
+        return padded(one, self.mask_BT) if is_flat and self.mask_BT is not None else one
+
+
+Read = Callable[[nn.Module, Mapping[str, Tensor]], Sequence[Tensor]]
+"""What a model says of a padded batch."""
+
+
+def reads_unpadded(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
+    """Tell whether a model gives the same without padding, by trying it once; its attention is set for it.
+
+    Models differ in how they number positions, mask, and pass on what they are given: no list of names would hold.
+    Where one raises or says something else it is read as ever. Nothing is drawn, and the mode stays.
+
+    Args:
+        as_ever: reads with padding.
+        in_one_row: reads the same without.
+    """
+    if model not in _FOUND:
+        _FOUND[model] = _is_possible(plain_of(model)) and _is_same(model, as_ever, in_one_row)
+    return _FOUND[model]
+
+
+def pays(model: nn.Module) -> bool:
+    """Tell whether reading without padding is faster here: on CPUs, and on GPUs where one kernel does all texts."""
+    parameter = next(model.parameters())
+    if parameter.device.type == "cpu":
+        return True
+    drops = model.training and any(getattr(plain_of(model).config, name, 0.0) for name in DROPOUTS)
+    is_able = torch.cuda.get_device_capability(parameter.device) >= KERNEL_FROM
+    return not drops and is_able and kernel_type(parameter) is not None
+
+
+def _is_possible(plain: PreTrainedModel) -> bool:
+    """Tell whether a model attends by name, and a short text can show what it does with a long one.
+
+    A model that flash attention knows too says how far it reaches; others may say so in their masks alone.
+    """
+    attend_here(plain)
+    config = plain.config.get_text_config()
+    hides = getattr(config, "attention_chunk_size", None) or (
+        getattr(config, "sliding_window", None) and not plain._supports_flash_attn
+    )
+    return attends_here(plain) and not hides
+
+
+@torch.no_grad()
+def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
+    was_training, texts = model.training, _probe(plain_of(model))
+    model.eval()
+    try:
+        both = zip(as_ever(model, texts), in_one_row(model, texts), strict=True)
+        return all(_is_near(one, other) for one, other in both)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        model.train(was_training)
+
+
+def _is_near(one: Tensor, other: Tensor) -> bool:
+    near = NEAR if one.dtype == torch.float32 else NEAR_IN_16_BITS
+    return one.shape == other.shape and float((one - other).abs().max()) <= near * float(one.float().std())
+
+
+def _probe(plain: PreTrainedModel) -> dict[str, Tensor]:
+    config = plain.config.get_text_config()
+    mask_BT = torch.arange(max(PROBE)) < torch.tensor(PROBE).unsqueeze(1)
+    ids_BT = torch.arange(mask_BT.numel()).view(mask_BT.shape).remainder(config.vocab_size - 1)
+    ids_BT += ids_BT >= (config.pad_token_id or 0)
+    ids_BT = ids_BT.where(mask_BT, config.pad_token_id or 0)
+    where = next(plain.parameters()).device
+    return {"input_ids": ids_BT.to(where), "attention_mask": mask_BT.long().to(where)}
