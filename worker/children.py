@@ -93,5 +93,5 @@ def _told(child: subprocess.Popen[bytes], line: bytes) -> bool:
 
 def _drop(child: subprocess.Popen[bytes]) -> None:
     """End a child that has no job, and close its pipes."""
-    with child, suppress(BrokenPipeError):
+    with suppress(BrokenPipeError), child:
         child.kill()
