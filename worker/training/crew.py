@@ -126,11 +126,15 @@ class Crew:
         try:
             for rank, other in enumerate(self._others, FIRST + 1):
                 _tell(other, Errand(share=str(place), meeting=str(meeting), rank=rank, size=self.size))
-            with joined(meeting, FIRST, self.size):
+            with joined(meeting, FIRST, self.size, self._look):
                 yield
         finally:
             for path in (place, meeting):
                 path.unlink(missing_ok=True)
+
+    def _look(self) -> None:
+        if any(other.poll() is not None for other in self._others):
+            raise PeerLost("it has ended before all were there")
 
     def _why(self) -> Exception:
         """Return what ended another process, and end the rest."""

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +22,7 @@ from worker.training.sharing import Share
 
 FIRST = 0
 """The process that speaks with the world, takes the step and keeps what is learned."""
+SECONDS_BETWEEN_LOOKS = 0.02
 LONGEST_WAIT = timedelta(days=30)
 """As long as a job may run: while the first evaluates, the others wait. One that has ended is noticed otherwise."""
 
@@ -157,12 +159,20 @@ def seed_of(seed: int, step: int, rank: int) -> int:
 
 
 @contextmanager
-def joined(meeting: Path, rank: int, size: int) -> Iterator[None]:
-    """Be in the group of `size` processes that meet in a file that was not there before."""
+def joined(meeting: Path, rank: int, size: int, look: Callable[[], None] | None = None) -> Iterator[None]:
+    """Be in the group of `size` processes that meet in a file that was not there before.
+
+    `look` is called while they come, and may raise where one cannot.
+    """
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         os.environ.setdefault(name, loopback_interface())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store = dist.FileStore(str(meeting), size)  # type: ignore[attr-defined] # public, and not among what it says it exports
+    store.set(f"here-{rank}", "")
+    while not store.check([f"here-{other}" for other in range(size)]):
+        if look is not None:
+            look()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
     try:
         yield

@@ -15,6 +15,7 @@ from core.errors import LossDiverged, TooFewDevices, TrainingKilled
 from core.training import ResourcesSpec
 from tests.worker.training.conftest import TINY, Lab, Notebook, in_one_and_two
 from tests.worker.training.test_phase import DROPOUT, at_step, digest
+from worker.training import crew as crew_room
 from worker.training.crew import Crew, crew_of, last_word
 from worker.training.distil import Outcome
 from worker.training.follower import BEREFT
@@ -141,6 +142,13 @@ def test_one_that_was_killed_while_it_waited_is_noticed(lab: Lab, crew: Crew) ->
     crew.start()
     crew._others[0].kill()
     crew._others[0].wait()
+    with pytest.raises(PeerKilled):
+        lab.run(student=STILL, training=TRAINING, resources=TWO)
+
+
+def test_one_that_is_killed_on_its_way_to_the_others_is_noticed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import os, signal; input(); print('ready', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(crew_room, "COMMAND", (sys.executable, "-c", script))
     with pytest.raises(PeerKilled):
         lab.run(student=STILL, training=TRAINING, resources=TWO)
 
