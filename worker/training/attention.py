@@ -6,8 +6,13 @@ texts lie end to end, without padding, that mask is how many tokens each of them
 Legend: B texts, H heads, Q and K positions that ask and are asked, S of all texts, W width of a head.
 """
 
+import inspect
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, lru_cache
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
@@ -25,8 +30,11 @@ COUNTS = torch.int32
 """The type of a mask that is how many tokens each text has, [1, 1, 1, B]: no other mask has it."""
 ENDLESS = 2**31
 """Tokens: beyond all texts."""
+_WINDOWS: ContextVar[list[int]] = ContextVar("windows")
 KERNEL_FROM = (8, 0)
 """The CUDA capability from which on torch has a kernel for texts of different lengths, in 16 bits."""
+KERNEL_WIDTHS = range(8, 257, 8)
+"""Of a head, in which it computes."""
 
 
 def attend_here(model: nn.Module) -> None:
@@ -41,7 +49,18 @@ def attends_here(model: PreTrainedModel) -> bool:
 
 
 def _asks_by_name(model: PreTrainedModel) -> bool:
-    return bool(model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation())
+    return bool(
+        model.config._attn_implementation == "sdpa"
+        and model._can_set_attn_implementation()
+        and not _knows_sdpa(type(model).__module__)
+    )
+
+
+@cache
+def _knows_sdpa(module: str) -> bool:
+    """Tell whether a model's code asks for that name, and does something else under another (DeepSeek's sparse
+    attention, for one)."""
+    return re.search(r"_attn_implementation\b.*sdpa", inspect.getsource(sys.modules[module])) is not None
 
 
 def counts_in(mask: Tensor | None) -> list[int] | None:
@@ -98,11 +117,25 @@ class Sight(NamedTuple):
         return before, 0 if self.after == 0 else after
 
 
+@contextmanager
+def windows_noticed() -> Iterator[list[int]]:
+    """Give a list of the windows that attention is told of within this, by texts end to end."""
+    windows: list[int] = []
+    token = _WINDOWS.set(windows)
+    try:
+        yield windows
+    finally:
+        _WINDOWS.reset(token)
+
+
 def _sight(is_causal: bool, others: Mapping[str, Any]) -> Sight:
     unknown = [name for name in ("position_bias", "softcap", "s_aux") if others.get(name) is not None]
     if unknown:
         raise ValueError(f"attention with {unknown[0]} is not known for texts end to end")
-    before = (others.get("sliding_window") or ENDLESS) - 1
+    window = others.get("sliding_window")
+    if window:
+        _WINDOWS.get([]).append(window)
+    before = (window or ENDLESS) - 1
     return Sight(before, 0 if is_causal else before)
 
 
@@ -130,7 +163,7 @@ def attend_apart(
         sight: what of its text each token reads.
     """
     is_one_asking = query_1HQW.shape[2] != key_1HSW.shape[2]
-    if has_kernel(query_1HQW, dropout):
+    if has_kernel(query_1HQW, value_1HSW, dropout):
         asking = [1] * len(counts) if is_one_asking else counts
         return by_kernel(query_1HQW, key_1HSW, value_1HSW, asking, counts, scaling, sight)
     runs = [(length, len(list(run))) for length, run in groupby(counts)]
@@ -185,12 +218,14 @@ def attended(
     return torch.matmul(shares_BHQK, value_BHKW)
 
 
-def has_kernel(states: Tensor, dropout: float) -> bool:
+def has_kernel(states: Tensor, values: Tensor, dropout: float) -> bool:
     """Tell whether torch has a kernel for texts of any lengths here: it drops nothing, and computes in 16 bits."""
     return (
         states.device.type == "cuda"
         and dropout == 0.0
         and kernel_type(states) is not None
+        and states.shape[-1] == values.shape[-1]
+        and states.shape[-1] in KERNEL_WIDTHS
         and torch.cuda.get_device_capability(states.device) >= KERNEL_FROM
     )
 
@@ -233,7 +268,8 @@ def by_kernel(
 @lru_cache(maxsize=8)
 def _starts(counts: tuple[int, ...], where: torch.device) -> Tensor:
     """Return where each text begins, and where the last one ends; the same for every layer of a pass."""
-    return torch.tensor([0, *accumulate(counts)], dtype=torch.int32, device=where)
+    with torch.inference_mode(mode=False):  # a training may find what an evaluation made, and keep it for its gradient
+        return torch.tensor([0, *accumulate(counts)], dtype=torch.int32, device=where)
 
 
 AttentionInterface.register(ATTENTION, attention)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from worker.training.first_token import first_token_alone
-from worker.training.unpadded import pays, reads_unpadded, without_padding
+from worker.training.unpadded import is_worth, reads_unpadded, without_padding
 
 Inputs = Mapping[str, Tensor]
 """What a model is called with, as `Reading.batch` gives it."""
@@ -31,7 +31,7 @@ def with_hidden_states(model: nn.Module, inputs: Inputs) -> tuple[Tensor, tuple[
 def is_unpadded(model: nn.Module, inputs: Inputs) -> bool:
     """Tell whether a batch is read without padding: it is one of texts, and the model bears it."""
     mask_BT = inputs.get("attention_mask")
-    return mask_BT is not None and pays(model) and prepared(model) and bool(mask_BT.any(dim=1).all())
+    return mask_BT is not None and is_worth(model, mask_BT) and prepared(model)
 
 
 def prepared(model: nn.Module) -> bool:

@@ -72,7 +72,7 @@ def _run(errand: Errand, voice: BinaryIO) -> None:
 
 def follow(share: Share) -> None:
     """Compute gradients with the weights of the first process, until it says that there is no further step."""
-    share.pupil.ready()
+    share.pupil.ready(share.precision)
     accelerator = Accelerator(mixed_precision="bf16" if share.precision == "bf16" else "no", cpu=device().type == "cpu")
     pupil: nn.Module = accelerator.prepare_model(share.pupil).train()
     ring = Ring(share)

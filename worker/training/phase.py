@@ -109,7 +109,7 @@ def _attempt(
         mixes_losses=0 < phase.aim.alpha < 1,
     )
     while True:
-        pupil = phase.pupil().ready()
+        pupil = phase.pupil().ready(phase.precision)
         trainer = DistilTrainer(
             pupil,
             _arguments(phase),

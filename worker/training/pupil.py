@@ -16,6 +16,7 @@ from core.errors import StudentUnusable
 from core.methods import HiddenSpec
 from worker.training.attention import attend_here
 from worker.training.classifying import class_logits, prepared, with_hidden_states
+from worker.training.device import Precision, autocast, put_on_device
 from worker.training.dropout import quicken
 from worker.training.students import layer_list
 
@@ -76,11 +77,13 @@ class Pupil(nn.Module):
             hidden = [projection(states) for projection, states in zip(self.projections, hidden, strict=True)]
         return logits_BC, hidden
 
-    def ready(self) -> "Pupil":
+    def ready(self, precision: Precision) -> "Pupil":
         """Prepare to learn: dropout draws quickly, and it is known whether texts are read without padding."""
+        put_on_device(self)
         quicken(self)
         attend_here(self)
-        self.try_unpadded()
+        with autocast(precision):
+            self.try_unpadded()
         return self
 
     def try_unpadded(self) -> bool:

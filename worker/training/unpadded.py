@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from worker.training.attention import COUNTS, KERNEL_FROM, attend_here, attends_here, kernel_type
+from worker.training.attention import COUNTS, KERNEL_FROM, attend_here, attends_here, kernel_type, windows_noticed
 from worker.training.memory import is_out_of_memory
 from worker.training.models import body, first_position, plain_of
 
@@ -55,26 +55,34 @@ def padded(states_1SD: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 @contextmanager
+def in_one_row(whole: nn.Module, first: int = 0) -> Iterator["_Seam"]:
+    """Within this, a model's body that is called with a padded batch reads it as `unpadded` gives it."""
+    seam = _Seam(first)
+    hook = whole.register_forward_pre_hook(seam.flatten, with_kwargs=True)
+    try:
+        yield seam
+    finally:
+        hook.remove()
+
+
+@contextmanager
 def without_padding(model: nn.Module) -> Iterator[None]:
-    """Within this, the body of a classifier reads batches as `unpadded` gives them, where `reads_unpadded` says so.
+    """Within this, a classifier reads batches in one row, and pads again what comes out of its body.
 
     What the model is called with and what it returns is as ever, hidden states included.
     """
     plain = plain_of(model)
     whole = body(plain)
-    seam = _Seam(first_position(plain))
-    hooks = [
-        whole.register_forward_pre_hook(seam.flatten, with_kwargs=True),
-        whole.register_forward_hook(seam.restore),
-    ]
-    pooler = getattr(whole, "pooler", None)
-    if isinstance(pooler, nn.Module):
-        hooks.append(pooler.register_forward_pre_hook(seam.restore_for_pooler))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with in_one_row(whole, first_position(plain)) as seam:
+        hooks = [whole.register_forward_hook(seam.restore)]
+        pooler = getattr(whole, "pooler", None)
+        if isinstance(pooler, nn.Module):
+            hooks.append(pooler.register_forward_pre_hook(seam.restore_for_pooler))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 class _Seam:
@@ -131,6 +139,12 @@ def reads_unpadded(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
     return _FOUND[model]
 
 
+def is_worth(model: nn.Module, mask_BT: Tensor) -> bool:
+    """Tell whether a batch is read without padding if its model can: no text of it is empty, and none is padded on the
+    left, where a model that numbers its positions would number them otherwise."""
+    return pays(model) and bool(mask_BT[:, 0].all())
+
+
 def pays(model: nn.Module) -> bool:
     """Tell whether reading without padding is faster here: on CPUs, and on GPUs where one kernel does all texts."""
     parameter = next(model.parameters())
@@ -142,35 +156,32 @@ def pays(model: nn.Module) -> bool:
 
 
 def _is_possible(plain: PreTrainedModel) -> bool:
-    """Tell whether a model attends by name, and a short text can show what it does with a long one.
-
-    A model that flash attention knows too says how far it reaches; others may say so in their masks alone.
-    """
     attend_here(plain)
-    config = plain.config.get_text_config()
-    hides = getattr(config, "attention_chunk_size", None) or (
-        getattr(config, "sliding_window", None) and not plain._supports_flash_attn
-    )
-    return attends_here(plain) and not hides
+    return attends_here(plain) and not getattr(plain.config.get_text_config(), "attention_chunk_size", None)
 
 
 @torch.no_grad()
 def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
-    was_training, texts = model.training, _probe(plain_of(model))
+    was_training, is_cpu = model.training, next(model.parameters()).device.type == "cpu"
     model.eval()
     try:
-        both = zip(as_ever(model, texts), in_one_row(model, texts), strict=True)
-        return all(_is_near(one, other) for one, other in both)
+        texts = _probe(plain_of(model))
+        # On a CPU what is found is exact, and does not depend on who asks first; a GPU's kernel is tried as it is used.
+        with torch.autocast("cpu", enabled=False), windows_noticed() as windows:
+            both = list(zip(as_ever(model, texts), in_one_row(model, texts), strict=True))
     except Exception as error:
         if is_out_of_memory(error):
             raise
         return False
     finally:
         model.train(was_training)
+    # A window that a model tells its mask alone cannot show in texts that are shorter.
+    hides = getattr(plain_of(model).config.get_text_config(), "sliding_window", None) and not windows
+    is_exact = is_cpu and next(model.parameters()).dtype == torch.float32
+    return not hides and all(_is_near(one, other, NEAR if is_exact else NEAR_IN_16_BITS) for one, other in both)
 
 
-def _is_near(one: Tensor, other: Tensor) -> bool:
-    near = NEAR if one.dtype == torch.float32 else NEAR_IN_16_BITS
+def _is_near(one: Tensor, other: Tensor, near: float) -> bool:
     return one.shape == other.shape and float((one - other).abs().max()) <= near * float(one.float().std())
 
 
@@ -178,7 +189,8 @@ def _probe(plain: PreTrainedModel) -> dict[str, Tensor]:
     config = plain.config.get_text_config()
     mask_BT = torch.arange(max(PROBE)) < torch.tensor(PROBE).unsqueeze(1)
     ids_BT = torch.arange(mask_BT.numel()).view(mask_BT.shape).remainder(config.vocab_size - 1)
-    ids_BT += ids_BT >= (config.pad_token_id or 0)
-    ids_BT = ids_BT.where(mask_BT, config.pad_token_id or 0)
+    pad = config.pad_token_id if config.pad_token_id in range(config.vocab_size) else 0
+    ids_BT += ids_BT >= pad
+    ids_BT = ids_BT.where(mask_BT, pad)
     where = next(plain.parameters()).device
     return {"input_ids": ids_BT.to(where), "attention_mask": mask_BT.long().to(where)}

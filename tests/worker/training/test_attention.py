@@ -97,7 +97,8 @@ def test_kernels_are_told_how_far_each_reads() -> None:
 
 
 def test_a_cpu_has_no_kernel_for_texts_of_different_lengths() -> None:
-    assert not has_kernel(torch.randn(1, 2, 6, 8, dtype=torch.bfloat16), dropout=0.0)
+    states = torch.randn(1, 2, 6, 8, dtype=torch.bfloat16)
+    assert not has_kernel(states, states, dropout=0.0)
 
 
 def test_the_kernel_of_gpus_is_called_as_torch_wants_it() -> None:

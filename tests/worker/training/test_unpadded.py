@@ -15,7 +15,7 @@ from transformers import (
 
 from core.students import LoraSpec
 from tests.worker.training.conftest import TINY, Lab, Notebook
-from worker.training import classifying
+from worker.training import unpadded as unpadded_room
 from worker.training.classifying import class_logits, is_unpadded, prepared, with_hidden_states
 from worker.training.language import states
 from worker.training.students import with_lora
@@ -43,6 +43,15 @@ OTHERS: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 3},
     "modernbert": {"local_attention": 4, "global_attn_every_n_layers": 2},
     "gemma3_text": {"sliding_window": 3, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
+    "phimoe": {"sliding_window": 30, "num_local_experts": 2},
+    "qwen2_moe": {"sliding_window": 30, "use_sliding_window": True, "max_window_layers": 0, "num_experts": 4},
+    "deepseek_v32": {
+        "q_lora_rank": 8,
+        "kv_lora_rank": 8,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 4,
+        "v_head_dim": 8,
+    },
     "lfm2": {"layer_types": ["conv", "full_attention", "conv"]},
     "mobilebert": {"intra_bottleneck_size": 32, "true_hidden_size": 32},
 }
@@ -51,10 +60,10 @@ WRITERS = ["gpt2", "llama", "qwen2", "qwen3", "mistral", "opt", "gpt_neox", "gem
 LENGTHS = [9, 4, 4, 11, 1, 6]
 
 
-def made(family: str, auto: Any = AutoModelForSequenceClassification) -> PreTrainedModel:
+def made(family: str, auto: Any = AutoModelForSequenceClassification, **others: Any) -> PreTrainedModel:
     torch.manual_seed(0)
     known = SIZES if family not in {"gpt2", "distilbert"} else {n: SIZES[n] for n in ("vocab_size", "pad_token_id")}
-    config = AutoConfig.for_model(family, **known, **OTHERS.get(family, {}), num_labels=3)
+    config = AutoConfig.for_model(family, **{**known, **OTHERS.get(family, {}), **others}, num_labels=3)
     model = auto.from_config(config, attn_implementation="sdpa")
     assert isinstance(model, PreTrainedModel)
     return model.eval()
@@ -145,12 +154,14 @@ def test_kinds_of_tokens_go_along(family: str) -> None:
     torch.testing.assert_close(class_logits(model, texts), original(**texts).logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_padding_may_be_on_the_left(family: str) -> None:
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_texts_that_are_padded_on_the_left_stay_so(family: str) -> None:
+    """GPT-2 counts positions from the padding on."""
     model = made(family)
     texts = batch(on_the_left=True)
     expected = copy.deepcopy(model)(**texts).logits
-    assert is_unpadded(model, texts)
+    assert prepared(model)
+    assert not is_unpadded(model, texts)
     torch.testing.assert_close(class_logits(model, texts), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -184,6 +195,36 @@ def test_a_text_without_tokens_is_read_with_padding() -> None:
     assert not is_unpadded(model, texts)
 
 
+@pytest.mark.parametrize("family", ["phimoe", "qwen2_moe"])
+def test_a_window_that_no_attention_is_told_of_keeps_the_padding(family: str) -> None:
+    """The texts that a model is tried with are shorter than any real window, and would not show it."""
+    model = made(family, AutoModelForCausalLM)
+    assert not states.prepared(model)
+    whole = made(family, AutoModelForCausalLM, sliding_window=None, use_sliding_window=False)
+    assert states.prepared(whole)
+
+
+def test_a_model_that_knows_its_attention_by_name_keeps_it() -> None:
+    """Its sparse attention is dense under any other."""
+    model = made("deepseek_v32", AutoModelForCausalLM)
+    assert not states.prepared(model)
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("pad", [-1, None, 59])
+def test_a_model_may_have_any_padding(pad: int | None) -> None:
+    model = made("llama", AutoModelForCausalLM)
+    model.config.pad_token_id = pad
+    assert states.prepared(model)
+
+
+@pytest.mark.parametrize("who", ["training", "reading"])
+def test_who_asks_first_in_which_precision_makes_no_difference(who: str) -> None:
+    model = made("bert")
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode(who == "reading"):
+        assert prepared(model)
+
+
 def test_to_try_a_model_draws_nothing_and_leaves_it_in_its_mode() -> None:
     model = made("bert").train()
     torch.manual_seed(5)
@@ -205,7 +246,7 @@ def test_a_job_learns_the_same_with_padding(lab: Lab, monkeypatch: pytest.Monkey
     }
     flat, with_padding = Notebook(), Notebook()
     lab.run(flat, folder="flat", **job)
-    monkeypatch.setattr(classifying, "pays", lambda _model: False)
+    monkeypatch.setattr(unpadded_room, "pays", lambda _model: False)
     lab.run(with_padding, folder="padded", **job)
     for name in ("loss", "kd_loss", "ce_loss", "validation/kl", *(["hidden_loss"] if method else [])):
         found, expected = ([value for _, value in notebook.series[name]] for notebook in (flat, with_padding))

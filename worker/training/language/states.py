@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from worker.training.language.models import body_of
-from worker.training.unpadded import pays, reads_unpadded, unpadded
+from worker.training.unpadded import in_one_row, is_worth, reads_unpadded
 
 Texts = Mapping[str, Tensor]
 """`input_ids` and `attention_mask`, [B, T], padded on the right."""
@@ -20,7 +20,7 @@ def states_of(model: nn.Module, texts: Texts, predicts_BT: Tensor) -> Tensor:
     Padding costs as much as text, and in attention more: texts lie end to end where the model bears that.
     """
     mask_BT = texts["attention_mask"].bool()
-    if pays(model) and prepared(model) and bool(mask_BT.any(dim=1).all()):
+    if is_worth(model, mask_BT) and prepared(model):
         return _in_one_row(model, texts)[predicts_BT[mask_BT]]
     return _padded(model, texts, predicts_BT)
 
@@ -37,7 +37,9 @@ def _padded(model: nn.Module, texts: Texts, predicts_BT: Tensor) -> Tensor:
 
 def _in_one_row(model: nn.Module, texts: Texts) -> Tensor:
     """Return the last hidden states [S, D]."""
-    found: Tensor = body_of(model)(**unpadded(texts), use_cache=False).last_hidden_state.squeeze(0)
+    body = body_of(model)
+    with in_one_row(body):
+        found: Tensor = body(**texts, use_cache=False).last_hidden_state.squeeze(0)
     return found
 
 

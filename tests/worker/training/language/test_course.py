@@ -10,7 +10,8 @@ import pytest
 from core.errors import LossDiverged
 from tests.worker.training.conftest import Notebook
 from tests.worker.training.language.conftest import WritingLab
-from worker.training.language import lectures, states
+from worker.training import unpadded
+from worker.training.language import lectures
 from worker.training.observer import Stopped, StopReason
 
 TRAINING = {"max_steps": 8, "batch_size": 8, "learning_rate": 1e-3, "checkpoint_every_steps": 3, "max_length": 32}
@@ -129,7 +130,7 @@ def test_smaller_micro_batches_are_the_same_steps(lab: WritingLab) -> None:
 def test_a_job_learns_the_same_with_padding(lab: WritingLab, monkeypatch: pytest.MonkeyPatch) -> None:
     flat, with_padding = Notebook(), Notebook()
     lab.run(flat, folder="flat", **JOB)
-    monkeypatch.setattr(states, "pays", lambda _model: False)
+    monkeypatch.setattr(unpadded, "pays", lambda _model: False)
     lab.run(with_padding, folder="padded", **JOB)
     for name in ("teacher-0/loss", "loss", "kd_loss", "ce_loss"):
         found, expected = ([value for _, value in notebook.series[name]] for notebook in (flat, with_padding))
