@@ -293,7 +293,7 @@ class EngineUnavailable(JobFailed):
     """The engine that a job names cannot write its texts, and why. With auto there is always one that can."""
 
     code, title, blame = "engine_unavailable", "Engine cannot write", "user"
-    hint = 'Set method.generation.engine to "auto", or let the operator install the extra openvino on CPU workers.'
+    hint = 'Set method.generation.engine to "auto", or let the operator install that engine on the workers.'
 
     def __str__(self) -> str:
         return f"method.generation.engine {self.args[0]}: {self.args[1]}"

@@ -129,7 +129,9 @@ class LogitsMethod(_Mixing):
         return self
 
 
-EngineName = Literal["auto", "transformers", "openvino", "openvino_int8"]
+VLLM_COLDEST, VLLM_WARMEST = 0.01, 2.0
+"""Other temperatures it raises to the one, or refuses beyond the other."""
+EngineName = Literal["auto", "transformers", "openvino", "openvino_int8", "vllm"]
 
 
 class GenerationSpec(Frozen):
@@ -167,8 +169,22 @@ class GenerationSpec(Frozen):
         description="What computes the tokens of a teacher whose weights are here. auto: OpenVINO on a CPU where the "
         "worker has it, it agrees with transformers on the model, and the texts are long enough to repay the "
         "conversion; else transformers. openvino_int8: its weights in 8 bits, which write faster and from another "
-        "distribution; auto never takes it.",
+        "distribution; auto never takes it. vllm: on a GPU, where the operator has installed it.",
     )
+
+    @model_validator(mode="after")
+    def _vllm_samples_alike(self) -> Self:
+        if self.engine != "vllm":
+            return self
+        if self.min_p and self.top_p < 1:
+            raise _misfit(
+                "method.generation.engine: vllm leaves out by min_p before top_p; set top_p to 1, or leave min_p out"
+            )
+        if self.temperature > VLLM_WARMEST or 0 < self.temperature < VLLM_COLDEST:
+            raise _misfit(
+                f"method.generation.engine: vllm takes a temperature of 0, or of {VLLM_COLDEST} to {VLLM_WARMEST:g}"
+            )
+        return self
 
 
 _TWO_LETTERS = """
@@ -358,8 +374,9 @@ class OnPolicyMethod(_Mixing):
     def check_fits(self, alpha: float, train_on_prompt: bool, max_length: int) -> None:
         """Raise PydanticCustomError where the rest of the spec says nothing good about a student that writes."""
         tokens = self.generation.max_new_tokens
-        if self.generation.engine.startswith("openvino"):
-            raise _misfit("method.generation.engine: the student changes at each step, and openvino converts it whole")
+        if self.generation.engine not in {"auto", "transformers"}:
+            engine = self.generation.engine.removesuffix("_int8")
+            raise _misfit(f"method.generation.engine: the student changes at each step, and {engine} takes it whole")
         if alpha == 0:
             raise _misfit("alpha: the student's texts are learned from the teacher alone, whose share is 0; raise it")
         if self.student_share == 1 and alpha < 1:

@@ -2,13 +2,14 @@
 
 import base64
 import binascii
+import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _fernet_keys(written: SecretStr) -> SecretStr:
@@ -37,6 +38,18 @@ def _servers(written: str) -> str:
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
             raise ValueError("write any, public, none, or http and https URLs without user and query")
     return written
+
+
+def _json_object(written: Any) -> Any:
+    if not isinstance(written, str):
+        return written
+    try:
+        found = json.loads(written or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("write a JSON object, such as {}")
+    return found
 
 
 class Settings(BaseSettings):
@@ -98,6 +111,13 @@ class Settings(BaseSettings):
         20 << 30, ge=0, description="How much a worker keeps of what teachers said, for later jobs; 0 keeps nothing."
     )
     cache_seconds: float = Field(30 * 86_400.0, gt=0, description="What no job has used for so long is forgotten.")
+
+    vllm_python: Path | None = Field(
+        None, description="A Python that has vLLM, for jobs whose teachers write with it; the worker's own when absent."
+    )
+    vllm_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_json_object)] = Field(
+        {}, description='JSON: what vLLM is told besides the model, such as {"tensor_parallel_size": 2}.'
+    )
 
     serving_url: str | None = Field(
         None, description="Where `python -m serving` runs models; the service starts one of its own when absent."

@@ -28,6 +28,7 @@ from worker.cache import cache_folder
 from worker.checkpoints import restore_checkpoints
 from worker.patience import patiently
 from worker.recorder import Recorder
+from worker.training.generation.vllm.beside import Vllm
 from worker.training.observer import PeerKilled, Stopped, stop_if_asked
 
 log = structlog.get_logger()
@@ -128,7 +129,8 @@ def _train(
     stop_if_asked(recorder)
     cache = cache_folder(settings, job.owner)
     is_awaited = patiently(lease, lambda: _is_in_sweep(database, job.id))
-    inputs = Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache, line, is_awaited)
+    vllm = Vllm(settings.vllm_python or Path(sys.executable), settings.vllm_options)
+    inputs = Inputs(spec, folder, teachers, student, dataset, gathered.provenance, cache, line, vllm, is_awaited)
     outcome = distil(inputs, recorder)
 
     recorder.stage("uploading")

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from core.methods import FiltersSpec, LogitsMethod, SequenceMethod, finder
+from core.methods import FiltersSpec, GenerationSpec, LogitsMethod, SequenceMethod, finder
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)", "(((a{1000}){1000}){1000})"])
@@ -54,3 +54,25 @@ def test_sorted_probabilities_know_no_words_and_no_layers(beside: dict[str, obje
 def test_logits_cannot_be_compared_where_probabilities_alone_are_kept() -> None:
     with pytest.raises(ValidationError, match="mse compares logits"):
         LogitsMethod.model_validate({"divergence": "mse", "top_k": 8})
+
+
+@pytest.mark.parametrize(
+    ("sampling", "why"),
+    [
+        ({"temperature": 0.0}, None),
+        ({"temperature": 0.005}, "vllm takes a temperature"),
+        ({"temperature": 0.01}, None),
+        ({"temperature": 2.0}, None),
+        ({"temperature": 3.0}, "vllm takes a temperature"),
+        ({"min_p": 0.1, "top_p": 0.9}, "vllm leaves out by min_p before top_p"),
+        ({"min_p": 0.1, "top_p": 1.0}, None),
+        ({"top_p": 0.9, "top_k": 5}, None),
+    ],
+)
+def test_sampling_that_vllm_would_do_otherwise_is_refused(sampling: dict[str, float], why: str | None) -> None:
+    assert GenerationSpec.model_validate(sampling)
+    if why is None:
+        assert GenerationSpec.model_validate({**sampling, "engine": "vllm"})
+        return
+    with pytest.raises(ValidationError, match=why):
+        GenerationSpec.model_validate({**sampling, "engine": "vllm"})

@@ -38,12 +38,28 @@ def test_a_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("LEASE_SECONDS", "0"), ("MAX_ATTEMPTS", "0"), ("PORT", "65536"), ("HUB", "perhaps")]
+    ("name", "value"),
+    [
+        ("LEASE_SECONDS", "0"),
+        ("MAX_ATTEMPTS", "0"),
+        ("PORT", "65536"),
+        ("HUB", "perhaps"),
+        ("VLLM_OPTIONS", "tensor_parallel_size=2"),
+        ("VLLM_OPTIONS", "[2]"),
+    ],
 )
 def test_a_setting_that_cannot_work_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"DISTILL_{name}", value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("written", "options"), [("", {}), ('{"tensor_parallel_size": 2}', {"tensor_parallel_size": 2})]
+)
+def test_what_vllm_is_told_is_json(monkeypatch: pytest.MonkeyPatch, written: str, options: dict[str, int]) -> None:
+    monkeypatch.setenv("DISTILL_VLLM_OPTIONS", written)
+    assert Settings().vllm_options == options
 
 
 def test_a_name_with_a_duration_or_a_size_says_its_unit() -> None:

@@ -318,7 +318,7 @@ def test_what_means_nothing_to_the_task_is_refused(written: dict[str, Any], plac
         ({"training": {"train_on_prompt": True}}, "training.train_on_prompt"),
         ({"training": {"max_length": 64}}, "64 tokens leave no room"),
         ({"method": {"type": "on_policy", "generation": {"max_new_tokens": 256}}}, "method.generation.max_new_tokens"),
-        ({"method": {"type": "on_policy", "generation": {"engine": "openvino"}}}, "method.generation.engine"),
+        ({"method": {"type": "on_policy", "generation": {"engine": "openvino_int8"}}}, "and openvino takes it whole"),
         ({"method": {"type": "on_policy", "generation": {"system_prompt": "Be brief."}}}, "as messages"),
         ({"method": {"type": "on_policy", "generation": {"chat": True}}}, "as messages"),
         ({"method": {"type": "on_policy", "generation": {"samples_per_prompt": 2}}}, "samples_per_prompt is 1"),

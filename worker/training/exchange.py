@@ -1,12 +1,13 @@
 """What goes into a distillation and what comes out of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.report import Report
 from core.spec import JobSpec
 from worker.training.endpoint.line import Line
+from worker.training.generation.vllm.beside import Vllm
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Inputs:
     """Where what teachers say is kept for later jobs; None where nothing is."""
     line: Line | None = None
     """The way to the teacher where it is behind an endpoint."""
+    vllm: Vllm = field(default_factory=Vllm)
+    """What writes on GPUs, where a spec names it."""
     is_awaited: bool = False
     """Whether other jobs are known to need what these teachers say about these texts."""
 

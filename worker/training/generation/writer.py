@@ -81,16 +81,22 @@ class ModelWriter:
     def write(self, asks: Sequence[Ask], each_token: Callable[[], None]) -> list[Sample]:
         prompts = [self.encoder.ids(ask.prompt) for ask in asks]
         fitting = [row for row, ids in enumerate(prompts) if self._fits(ids)]
-        samples = [
-            Sample(*ask.key, "", len(ids), 0, finished=False, fault="prompt_too_long")
-            for ask, ids in zip(asks, prompts, strict=True)
-        ]
+        samples = [self.without_room(ask, ids) for ask, ids in zip(asks, prompts, strict=True)]
         keys = [asks[row].key for row in fitting]
         for row, written in zip(
             fitting, self.complete([prompts[row] for row in fitting], keys, each_token), strict=True
         ):
-            samples[row] = Sample(*asks[row].key, written.text, len(prompts[row]), written.tokens, written.finished)
+            samples[row] = self.sample_of(asks[row], prompts[row], written)
         return samples
+
+    @staticmethod
+    def without_room(ask: Ask, ids: list[int]) -> Sample:
+        """Return what becomes of a prompt that leaves no room for a text."""
+        return Sample(*ask.key, "", len(ids), 0, finished=False, fault="prompt_too_long")
+
+    @staticmethod
+    def sample_of(ask: Ask, ids: list[int], written: Completion) -> Sample:
+        return Sample(*ask.key, written.text, len(ids), written.tokens, written.finished)
 
     def _fits(self, ids: list[int]) -> bool:
         return bool(ids) and (self.context is None or len(ids) + self.spec.max_new_tokens <= self.context)
@@ -128,7 +134,7 @@ class ModelWriter:
         )
         ended = stop.ended_at if stop else [None] * len(prompts)
         return [
-            self._completion(head, tail, end)
+            self.completion(head, tail, end)
             for head, tail, end in zip(prompts, whole_BT[:, width:].tolist(), ended, strict=True)
         ]
 
@@ -146,7 +152,13 @@ class ModelWriter:
             pad_token_id=self._pad_id,
         )
 
-    def _completion(self, prompt: list[int], tail: list[int], ended_at: int | None) -> Completion:
+    def completion(self, prompt: list[int], tail: list[int], ended_at: int | None) -> Completion:
+        """Return what followed a prompt, of the tokens that followed it.
+
+        Args:
+            tail: padded behind the text's end.
+            ended_at: how many tokens there were when a stop text stood there, if one does.
+        """
         end = next((place for place, token in enumerate(tail) if token in self.end_ids), None)
         if end is not None and (ended_at is None or end < ended_at):
             return Completion(tail[: end + 1], True, self._text(prompt, tail[:end]), end)

@@ -1,9 +1,12 @@
 """Who writes for a job: its teachers, each with a writer."""
 
+import gc
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from core.methods import GenerationSpec
@@ -11,11 +14,15 @@ from worker.training.desk import Desk
 from worker.training.device import device
 from worker.training.endpoint.line import Line
 from worker.training.endpoint.writer import EndpointWriter
+from worker.training.exchange import Inputs
+from worker.training.export import save_model
 from worker.training.generation.compiled.choosing import Wanted, openvino_for
 from worker.training.generation.engine import Engine, TransformersEngine
 from worker.training.generation.keeping import corpus_folder
 from worker.training.generation.prompts import PromptEncoder
 from worker.training.generation.samples import Ask, Prompt, Sample
+from worker.training.generation.vllm.beside import Vllm
+from worker.training.generation.vllm.writer import VllmWriter
 from worker.training.generation.writer import ModelWriter, Writer
 from worker.training.language.twin import Twin
 from worker.training.models import Loaded
@@ -40,21 +47,38 @@ def asks_as_chat(spec: GenerationSpec, tokenizer: PreTrainedTokenizerBase) -> bo
     return PromptEncoder(tokenizer, spec.system_prompt, spec.chat).chat
 
 
-def writer_for(desk: Desk, name: str, teacher: Loaded, texts: int = 1, cache: Path | None = None) -> Author:
+def writer_for(
+    desk: Desk, name: str, teacher: Loaded, texts: int = 1, cache: Path | None = None, vllm: Vllm | None = None
+) -> Author:
     """Return a teacher whose weights are here, ready to write.
 
     Args:
         texts: how many it will be asked for, at most.
         cache: the folder in which later jobs look for what is kept.
+        vllm: where vLLM is, for specs that name it.
 
     Raises:
         EngineUnavailable: the engine that the spec names cannot write with it.
     """
     spec = desk.spec.sequence_method.generation
     seed = spec.seed if spec.seed is not None else desk.spec.training.seed
+    tokenizer = required(teacher.tokenizer)
+    if spec.engine == "vllm":
+        vllm = vllm or Vllm()
+        called, folder = vllm.name(), desk.folder / "engines" / "vllm"
+        save = partial(_save_apart, desk, teacher)
+        beside = VllmWriter(teacher.model, tokenizer, spec, seed, vllm, desk.precision, folder, save)
+        return Author(name, beside, beside.encoder.chat, called)
     engine = _engine(desk, teacher, texts * spec.max_new_tokens, cache or desk.folder / "engines")
-    writer = ModelWriter(teacher.model, required(teacher.tokenizer), spec, seed, engine)
+    writer = ModelWriter(teacher.model, tokenizer, spec, seed, engine)
     return Author(name, writer, writer.encoder.chat, engine.name)
+
+
+def _save_apart(desk: Desk, teacher: Loaded, folder: Path) -> None:
+    """Save a teacher as it writes, and leave the GPU."""
+    save_model(Twin(desk.precision).of(teacher.model.to("cpu")), required(teacher.tokenizer), folder)  # type: ignore[arg-type]
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _engine(desk: Desk, teacher: Loaded, tokens: int, folder: Path) -> Engine:
@@ -70,6 +94,16 @@ def _engine(desk: Desk, teacher: Loaded, tokens: int, folder: Path) -> Engine:
     return TransformersEngine(Twin(desk.precision).of(teacher.model.to(device())))  # type: ignore[arg-type]
 
 
+def check_engine(desk: Desk, inputs: Inputs) -> None:
+    """Find out before anything is trained whether vLLM is there, where the spec names it.
+
+    Raises:
+        EngineUnavailable: it is not.
+    """
+    if desk.spec.sequence_method.generation.engine == "vllm":
+        inputs.vllm.name()
+
+
 def author_behind(desk: Desk, line: Line, name: str, texts: int) -> Author:
     """Return a teacher behind an endpoint, which is asked for so many texts in all."""
     spec, endpoint = desk.spec.sequence_method.generation, desk.spec.endpoint
@@ -81,12 +115,15 @@ def author_behind(desk: Desk, line: Line, name: str, texts: int) -> Author:
 
 
 def authors_of(
-    desk: Desk, names: Sequence[str], teachers: Sequence[Loaded], line: Line | None, texts: int, cache: Path | None
+    desk: Desk, inputs: Inputs, names: Sequence[str], teachers: Sequence[Loaded], texts: int
 ) -> list[Author]:
     """Return all who write for the job: the models, or the server at the other end of the line."""
-    if line is not None:
-        return [author_behind(desk, line, names[0], texts)]
-    return [writer_for(desk, name, teacher, texts, cache) for name, teacher in zip(names, teachers, strict=True)]
+    if inputs.line is not None:
+        return [author_behind(desk, inputs.line, names[0], texts)]
+    return [
+        writer_for(desk, name, teacher, texts, inputs.cache, inputs.vllm)
+        for name, teacher in zip(names, teachers, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -94,7 +131,10 @@ class Several:
     """Writers by their teacher's name; each batch is for one of them."""
 
     writers: Mapping[str, Writer]
-    is_batched: bool = True
+
+    @property
+    def is_batched(self) -> bool:
+        return any(writer.is_batched for writer in self.writers.values())
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return self._whose(prompt).prompt_tokens(prompt)

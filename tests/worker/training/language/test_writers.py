@@ -20,10 +20,8 @@ from worker.training.models import Loaded
 class Named:
     """Writes its own name."""
 
-    is_batched = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, *, is_batched: bool = True) -> None:
+        self.name, self.is_batched = name, is_batched
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(self.name)
@@ -42,6 +40,12 @@ def test_each_prompt_is_its_teachers() -> None:
         assert writer.prompt_tokens(prompt) == len(name)
         assert [sample.text for sample in writer.write([Ask(prompt, 0)], lambda: None)] == [name]
         assert [sample.text for some in writer.pieces([Ask(prompt, 1)], lambda: None) for sample in some] == [name]
+
+
+@pytest.mark.parametrize("are_batched", [(True, True), (True, False), (False, False)])
+def test_texts_are_handed_over_all_at_once_where_no_writer_wants_batches(are_batched: tuple[bool, bool]) -> None:
+    authors = [Author(f"{n}", Named(f"{n}", is_batched=one), True) for n, one in enumerate(are_batched)]
+    assert one_writer(authors).is_batched is any(are_batched)
 
 
 def test_one_teacher_needs_no_name() -> None:

@@ -27,7 +27,7 @@ from worker.training.language.texts.page import texts_card, texts_page
 from worker.training.language.texts.plan import plan_legs, plan_trainings, tell_sizes
 from worker.training.language.texts.questions import Own, own_completions, questions_of
 from worker.training.language.texts.readings import Reader, Scribe, announce, check_room, read_texts, reader_of
-from worker.training.language.writers import asks_as_chat, authors_of, one_writer
+from worker.training.language.writers import asks_as_chat, authors_of, check_engine, one_writer
 from worker.training.models import Loaded
 from worker.training.observer import Observer, stop_if_asked
 from worker.training.phase import train
@@ -48,6 +48,7 @@ def distil_texts(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outco
 
     desk.stage("loading")
     check_filters(method.filters)
+    check_engine(desk, inputs)
     writings = data.read(inputs.dataset, spec.dataset, spec.training.seed, "prompt")
     names = _names(desk)
     prompts = questions_of(method, inputs.dataset, writings, names, desk.weights)
@@ -169,7 +170,7 @@ def _written(
         EngineUnavailable: the engine that the spec names cannot write with a teacher.
     """
     wanted = len(prompts) * desk.spec.sequence_method.generation.samples_per_prompt
-    authors = authors_of(desk, names, teachers, inputs.line, wanted, inputs.cache)
+    authors = authors_of(desk, inputs, names, teachers, wanted)
     engines = {author.name: author.engine for author in authors if author.engine is not None}
     texts = write_and_filter(
         desk.spec.sequence_method,

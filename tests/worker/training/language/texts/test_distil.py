@@ -13,6 +13,7 @@ from core.errors import ChatTemplateUnusable, DatasetUnusable, EngineUnavailable
 from core.report import REPORT
 from core.wire import Stage
 from tests.worker.training.conftest import Notebook, in_one_and_two, write_parquet
+from tests.worker.training.generation.vllm.conftest import installed
 from tests.worker.training.language.conftest import WritingLab, bpe, gpt2, saved
 from tests.worker.training.language.texts.conftest import GENERATION, method, questions
 from worker.training.exchange import Outcome
@@ -98,10 +99,28 @@ def test_openvino_writes_what_transformers_writes_and_the_report_says_so(lab: Wr
     assert notebook.said(f"writing: with openvino {version_installed()}.")
 
 
+def test_a_process_beside_the_job_may_write(lab: WritingLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same texts, where the likeliest are written, and none of its own files is left."""
+    likeliest = {**GENERATION, "temperature": 0.0}
+    monkeypatch.setenv("PYTHONPATH", str(installed(tmp_path / "packages")))
+    said = {}
+    for engine in ("transformers", "vllm"):
+        notebook = Notebook()
+        written = method(generation={**likeliest, "engine": engine})
+        outcome, report = lab.run(notebook, method=written, folder=engine, **QUICK)
+        assert report.texts is not None
+        said[engine] = [line["text"] for line in lines_of(outcome.student)]
+    assert report.texts.engines == {"teacher": "vllm 0.0"}
+    assert said["vllm"] == said["transformers"]
+    assert not (lab.folder / "vllm" / "engines" / "vllm").exists()
+
+
 def test_an_engine_that_is_not_there_is_not_replaced(lab: WritingLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "version_installed", lambda: None)
     with pytest.raises(EngineUnavailable, match="it is not installed on the worker"):
         lab.run(method=method(generation={**GENERATION, "engine": "openvino"}), **QUICK)
+    with pytest.raises(EngineUnavailable, match="has no vLLM"):
+        lab.run(method=method(generation={**GENERATION, "engine": "vllm"}), **QUICK)
 
 
 def test_the_kept_texts_train_the_next_student_from_logits(lab: WritingLab) -> None:
