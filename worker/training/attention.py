@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from worker.training.dropout import dropped, is_quicker
+from worker.training.dropout import drawn, is_quicker, masked
 
 ATTENTION = "sdpa_of_unpadded_texts"
 COUNTS = torch.int32
@@ -95,7 +95,8 @@ def attention(
     is_plain = (attention_mask is not None or not causal) and others.get("position_bias") is None
     if not is_plain or key.shape[1] != query.shape[1] or not is_quicker(dropout, query):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **others)
-    return attended(query, key, value, attention_mask, dropout, scaling).transpose(1, 2).contiguous(), None
+    (read_BHQW,) = dropping([query], [key], [value], [attention_mask], dropout, scaling)
+    return read_BHQW.transpose(1, 2).contiguous(), None
 
 
 class Sight(NamedTuple):
@@ -168,54 +169,113 @@ def attend_apart(
         return by_kernel(query_1HQW, key_1HSW, value_1HSW, asking, counts, scaling, sight)
     runs = [(length, len(list(run))) for length, run in groupby(counts)]
     asking_runs = [(1 if is_one_asking else length, times) for length, times in runs]
-    runs_of_all = (_runs_of(query_1HQW, asking_runs), _runs_of(key_1HSW, runs), _runs_of(value_1HSW, runs))
-    read = [
-        _attended(*run_BHLW, dropout, scaling, sight).transpose(1, 2).flatten(0, 1)
-        for run_BHLW in zip(*runs_of_all, strict=True)
-    ]
-    return torch.cat(read).unsqueeze(0)
+    query, key, value = (
+        _runs_of(states, of) for states, of in ((query_1HQW, asking_runs), (key_1HSW, runs), (value_1HSW, runs))
+    )
+    is_grouped = key_1HSW.shape[1] != query_1HQW.shape[1]
+    if is_quicker(dropout, query_1HQW) and not is_grouped:
+        masks = [sight.mask(length, query_1HQW.device) for length, _ in runs]
+        masks = [mask if mask is None else mask[:many] for mask, (many, _) in zip(masks, asking_runs, strict=True)]
+        read = dropping(query, key, value, masks, dropout, scaling)
+    else:
+        read = [_attended(*run, dropout, scaling, sight) for run in zip(query, key, value, strict=True)]
+    return torch.cat([run_BHLW.transpose(1, 2).flatten(0, 1) for run_BHLW in read]).unsqueeze(0)
 
 
-def _runs_of(states_1HSW: Tensor, runs: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
-    """Yield views [B, H, L, W] of texts of one length; they are cut at once, so that their gradients are joined."""
+def _runs_of(states_1HSW: Tensor, runs: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Return views [B, H, L, W] of texts of one length; they are cut at once, so that their gradients are joined."""
     parts = torch.split(states_1HSW[0], [length * times for length, times in runs], dim=1)
-    for part, (length, times) in zip(parts, runs, strict=True):
-        heads, _, width = part.shape
-        yield part.view(heads, times, length, width).transpose(0, 1)
+    heads, width = states_1HSW.shape[1], states_1HSW.shape[3]
+    return [
+        part.view(heads, times, length, width).transpose(0, 1)
+        for part, (length, times) in zip(parts, runs, strict=True)
+    ]
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float, sight: Sight) -> Tensor:
     asking, positions, is_grouped = query.shape[2], key.shape[2], key.shape[1] != query.shape[1]
-    is_quick = is_quicker(dropout, query) and not is_grouped
-    is_causal = sight.window(positions) == (-1, 0) and asking == positions and not is_quick
+    is_causal = sight.window(positions) == (-1, 0) and asking == positions
     mask = None if is_causal else sight.mask(positions, query.device)
     mask = mask if mask is None else mask[:asking]
-    if is_quick:
-        return attended(query, key, value, mask, dropout, scaling)
     return scaled_dot_product_attention(
         query, key, value, mask, dropout, is_causal=is_causal, scale=scaling, enable_gqa=is_grouped
     )
 
 
-def attended(
-    query_BHQW: Tensor, key_BHKW: Tensor, value_BHKW: Tensor, mask: Tensor | None, dropout: float, scaling: float
-) -> Tensor:
-    """Return softmax(query key^T * scaling) value, after some of the softmax is dropped (Vaswani et al. 2017, 3.2.1).
+def dropping(
+    query: Sequence[Tensor],
+    key: Sequence[Tensor],
+    value: Sequence[Tensor],
+    masks: Sequence[Tensor | None],
+    dropout: float,
+    scaling: float,
+) -> list[Tensor]:
+    """Return softmax(query key^T * scaling) value of each run, after a share of the softmax is dropped (Vaswani et al.
+    2017, 3.2.1), on a CPU.
 
-    torch composes attention that drops of single operations on a CPU as well, and draws a number for each element.
+    torch composes it of single operations there. Here the softmax stays in 16 bits where they came in, what was kept
+    grows where it is smallest, and all runs' draws are one.
 
     Args:
-        mask: broadcast to [B, H, Q, K]; True where a position may be read, or numbers to be added.
+        query, key, value: [B, H, Q or K, W] of each run.
+        masks: of each run, broadcast to [B, H, Q, K]; True where a position may be read, or numbers to be added.
     """
-    scores_BHQK = torch.matmul(query_BHQW * scaling, key_BHKW.transpose(-1, -2))
+    read: tuple[Tensor, ...] = _Dropping.apply(  # type: ignore[no-untyped-call]
+        (len(query), masks, dropout, scaling), *_alike(query, value), *_alike(key, value), *value
+    )
+    return list(read)
+
+
+def _alike(states: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
+    """Return states in the type of values: some models turn positions in 32 bits."""
+    return [one.to(other.dtype) for one, other in zip(states, values, strict=True)]
+
+
+class _Dropping(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, told: tuple[int, Sequence[Tensor | None], float, float], *states: Tensor
+    ) -> tuple[Tensor, ...]:
+        count, masks, dropout, ctx.scaling = told
+        query, key, value = states[:count], states[count : 2 * count], states[2 * count :]
+        ctx.growth = 1 / (1 - dropout)
+        with torch.autocast("cpu", enabled=False):
+            shares = [
+                _shares(q_BHQW * ctx.scaling, k_BHKW, mask)
+                for q_BHQW, k_BHKW, mask in zip(query, key, masks, strict=True)
+            ]
+            kept = drawn([share.shape for share in shares], dropout, shares[0].dtype)
+            read = [
+                (masked(share, bits) @ v_BHKW).mul_(ctx.growth)
+                for share, bits, v_BHKW in zip(shares, kept, value, strict=True)
+            ]
+        ctx.kept = kept
+        ctx.save_for_backward(*states, *shares)
+        return tuple(read)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        count = len(gradients)
+        parts = [ctx.saved_tensors[start : start + count] for start in range(0, 4 * count, count)]
+        found: list[tuple[Tensor, ...]] = []
+        with torch.autocast("cpu", enabled=False):
+            for gradient, bits, q_BHQW, k_BHKW, v_BHKW, share in zip(gradients, ctx.kept, *parts, strict=True):
+                grown = gradient * ctx.growth
+                of_v = masked(share, bits).transpose(-1, -2) @ grown
+                of_share = masked(grown @ v_BHKW.transpose(-1, -2), bits)
+                of_score = torch.ops.aten._softmax_backward_data(of_share, share, -1, share.dtype)
+                of_q = (of_score @ k_BHKW).mul_(ctx.scaling)
+                found.append((of_q, of_score.transpose(-1, -2) @ (q_BHQW * ctx.scaling), of_v))
+        return None, *(one for of_one in zip(*found, strict=True) for one in of_one)
+
+
+def _shares(query_BHQW: Tensor, key_BHKW: Tensor, mask: Tensor | None) -> Tensor:
+    scores_BHQK = query_BHQW @ key_BHKW.transpose(-1, -2)
     if mask is not None and mask.dtype == torch.bool:
-        scores_BHQK = scores_BHQK.masked_fill(~mask, torch.finfo(scores_BHQK.dtype).min)
+        scores_BHQK.masked_fill_(~mask, torch.finfo(scores_BHQK.dtype).min)
     elif mask is not None:
-        scores_BHQK = scores_BHQK + mask
-    shares_BHQK = torch.softmax(scores_BHQK, dim=-1).to(value_BHKW.dtype)
-    if dropout:
-        shares_BHQK = dropped(shares_BHQK, dropout)
-    return torch.matmul(shares_BHQK, value_BHKW)
+        scores_BHQK += mask
+    return torch.softmax(scores_BHQK, dim=-1)
 
 
 def has_kernel(states: Tensor, values: Tensor, dropout: float) -> bool:

@@ -4,6 +4,7 @@ torch's own draws a random number for every element, which takes a sixth of a sm
 faster generator draws, which torch's seeds, and an element is dropped by its bits.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,22 +47,24 @@ def dropped(states: Tensor, p: float) -> Tensor:
 class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
-        ctx.kept, ctx.growth = _draw(states.shape, p, BITS[states.element_size()]), 1 / (1 - p)
-        return _masked(states, ctx.kept).mul_(ctx.growth)
+        (ctx.kept,), ctx.growth = drawn([states.shape], p, states.dtype), 1 / (1 - p)
+        return masked(states, ctx.kept).mul_(ctx.growth)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _masked(gradient, ctx.kept).mul_(ctx.growth), None
+        return masked(gradient, ctx.kept).mul_(ctx.growth), None
 
 
-def _draw(shape: torch.Size, p: float, kind: torch.dtype) -> Tensor:
-    """Return integers: all bits set with probability 1 - p, none otherwise."""
-    count, most = shape.numel(), round((1 - p) * STEPS) - STEPS // 2 - 1
+def drawn(shapes: Sequence[torch.Size], p: float, dtype: torch.dtype) -> list[Tensor]:
+    """Return integers of each shape, as wide as numbers of a type: all bits set with probability 1 - p, none else."""
+    counts, most = [shape.numel() for shape in shapes], round((1 - p) * STEPS) - STEPS // 2 - 1
     seed = int(torch.randint(1 << 62, ()))
-    random = np.random.Generator(np.random.SFC64(seed)).integers(1 << 64, size=-(-count // 4), dtype=np.uint64)
-    kept = torch.from_numpy(random.view(np.int16))[:count].clamp_(most, most + 1).sub_(most + 1)
-    return kept.to(kind).view(shape)
+    random = np.random.Generator(np.random.SFC64(seed)).integers(1 << 64, size=-(-sum(counts) // 4), dtype=np.uint64)
+    kept = torch.from_numpy(random.view(np.int16))[: sum(counts)].clamp_(most, most + 1).sub_(most + 1)
+    parts = torch.split(kept.to(BITS[dtype.itemsize]), counts)
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _masked(states: Tensor, kept: Tensor) -> Tensor:
+def masked(states: Tensor, kept: Tensor) -> Tensor:
+    """Return what `drawn` kept of states, and zero elsewhere."""
     return torch.bitwise_and(states.view(kept.dtype), kept).view(states.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from tests.worker.training.test_dropout import model_of
+from worker.training import attention as room
 from worker.training.attention import (
     ALL,
     ATTENTION,
@@ -17,9 +18,9 @@ from worker.training.attention import (
     Sight,
     attend_apart,
     attend_here,
-    attended,
     attention,
     by_kernel,
+    dropping,
     has_kernel,
 )
 
@@ -110,25 +111,48 @@ def test_the_kernel_of_gpus_is_called_as_torch_wants_it() -> None:
     assert first.shape == (1, 2, 4, 16)
 
 
-@pytest.mark.parametrize("mask", ["none", "bool", "added"])
-def test_attention_that_drops_nothing_is_torchs(mask: str) -> None:
-    of_torch = [torch.randn(SHAPE, requires_grad=True) for _ in range(3)]
-    ours = [one.detach().clone().requires_grad_() for one in of_torch]
+def masks() -> dict[str, Tensor | None]:
     allowed = torch.rand(3, 1, 7, 7) > 0.3
     allowed[..., 0] = True
-    masks = {"none": None, "bool": allowed, "added": torch.zeros(allowed.shape).masked_fill(~allowed, -1e9)}
-    expected = scaled_dot_product_attention(*of_torch, attn_mask=masks[mask], scale=0.5)
-    found = attended(*ours, masks[mask], dropout=0.0, scaling=0.5)  # type: ignore[misc]
+    return {"none": None, "bool": allowed, "added": torch.zeros(allowed.shape).masked_fill(~allowed, -1e9)}
+
+
+@pytest.mark.parametrize("mask", ["none", "bool", "added"])
+def test_attention_that_happens_to_drop_nothing_is_torchs_grown(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        room, "drawn", lambda shapes, *_: [torch.full(shape, -1, dtype=torch.int32) for shape in shapes]
+    )
+    of_torch = [torch.randn(SHAPE, requires_grad=True) for _ in range(3)]
+    ours = [one.detach().clone().requires_grad_() for one in of_torch]
+    chosen = masks()[mask]
+    expected = scaled_dot_product_attention(*of_torch, attn_mask=chosen, scale=0.5) / 0.75
+    (found,) = dropping(*([one] for one in ours), [chosen], dropout=0.25, scaling=0.5)  # type: ignore[misc]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for one, other in zip(gradients(found, ours), gradients(expected, of_torch), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_attention_that_drops_has_the_same_mean() -> None:
-    asked = [torch.randn(SHAPE) for _ in range(3)]
-    plain = attended(*asked, None, dropout=0.0, scaling=0.5)  # type: ignore[misc]
-    many = torch.stack([attended(*asked, None, dropout=0.3, scaling=0.5) for _ in range(4000)])  # type: ignore[misc]
-    assert float((many.mean(dim=0) - plain).abs().max()) < 6 * float(many.std(dim=0).max()) / 4000**0.5
+@pytest.mark.parametrize("mask", ["none", "bool", "added"])
+def test_the_gradient_is_that_of_what_was_kept(mask: str) -> None:
+    chosen = masks()[mask]
+    chosen = chosen if chosen is None else chosen[:, :, :4, :4]
+    given = [torch.randn(3, 2, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(6)]
+
+    def read(*states: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(7)
+        return tuple(dropping(states[:2], states[2:4], states[4:], [chosen, None], dropout=0.3, scaling=0.5))
+
+    assert torch.autograd.gradcheck(read, given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_that_drops_has_the_same_mean(dtype: torch.dtype) -> None:
+    asked = [torch.randn(SHAPE).to(dtype) for _ in range(3)]
+    plain = scaled_dot_product_attention(*(one.float() for one in asked), scale=0.5)
+    runs: list[Any] = [[one] for one in asked]
+    many = torch.stack([dropping(*runs, [None], dropout=0.3, scaling=0.5)[0].float() for _ in range(4000)])
+    near = 6 * float(many.std(dim=0).max()) / 4000**0.5 + (0.02 if dtype == torch.bfloat16 else 0.0)
+    assert float((many.mean(dim=0) - plain).abs().max()) < near
     assert float(many.std()) > 0
 
 
