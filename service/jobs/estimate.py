@@ -84,6 +84,8 @@ def estimate(session: Session, checked: Checked) -> Estimate:
     others, shared = spec.resources.processes - 1, student.embeddings if spec.resources.sharded else student.total
     resident += others * (PROCESS_BYTES + BYTES_PER_SHARED_WEIGHT * shared)
     disk = BYTES_PER_WEIGHT * sum(size.total for size in teachers) + 3 * 3 * BYTES_PER_WEIGHT * student.total
+    if spec.method.type == "sequence" and spec.method.generation.engine == "vllm":
+        disk += BYTES_PER_WEIGHT * largest  # it reads a copy of the teacher whose turn it is
     disk += _examples(spec, checked.dataset) * _pixels(spec, checked.dataset)
     return Estimate(
         seconds=round(min(seconds, most_minutes * 60), 1),

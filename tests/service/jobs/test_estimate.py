@@ -41,6 +41,17 @@ def test_longer_completions_take_more(http: httpx.Client) -> None:
     assert 3 * seconds[0] < seconds[1] < 6 * seconds[0]
 
 
+def test_a_teacher_that_vllm_reads_lies_on_the_disk_twice(http: httpx.Client) -> None:
+    rows = [{"prompt": "a" * 40, "completion": "b" * 40} for _ in range(40)]
+    student = {"config": {"model_type": "llama", "hidden_size": 16}}
+    body = {"teacher": upload_writer(http), "student": student, "dataset": upload_dataset(http, lines(*rows))}
+    once, twice = (
+        estimate(http, body, method={"type": "sequence", "generation": {"engine": engine}})["disk_bytes"]
+        for engine in ("transformers", "vllm")
+    )
+    assert twice > once
+
+
 def test_an_estimate_never_exceeds_what_the_job_may_run_and_says_what_it_would_take(http: httpx.Client) -> None:
     body = spec(http, resources={"max_minutes": 1}, training={"epochs": 10_000, "max_steps": 100_000_000})
     planned = http.post("/v1/jobs?dry_run=true", json=body).json()

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from core.errors import EngineUnavailable
 from core.methods import GenerationSpec
 from worker.training.desk import Desk
 from worker.training.device import device
@@ -98,10 +99,13 @@ def check_engine(desk: Desk, inputs: Inputs) -> None:
     """Find out before anything is trained whether vLLM is there, where the spec names it.
 
     Raises:
-        EngineUnavailable: it is not.
+        EngineUnavailable: it is not, or there is no GPU.
     """
-    if desk.spec.sequence_method.generation.engine == "vllm":
-        inputs.vllm.name()
+    if desk.spec.sequence_method.generation.engine != "vllm":
+        return
+    if device().type != "cuda":
+        raise EngineUnavailable("vllm", f"it writes on a GPU, and this worker computes on {device().type}")
+    inputs.vllm.name()
 
 
 def author_behind(desk: Desk, line: Line, name: str, texts: int) -> Author:

@@ -21,6 +21,9 @@ PROGRAM = Path(__file__).with_name("program.py")
 MEMORY = 0.9
 """Share of a GPU's free memory that it may take."""
 LOOK_SECONDS = 0.2
+LONGEST_SECONDS = 60.0
+"""For a question to an interpreter, or for an end."""
+OF_ONE_PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"})
 QUIET = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
@@ -46,9 +49,10 @@ class Vllm:
             EngineUnavailable: there is none.
         """
         command = [str(self.python), "-c", "import importlib.metadata as m; print(m.version('vllm'))"]
+        asked: dict[str, Any] = {"capture_output": True, "check": True, "text": True, "timeout": LONGEST_SECONDS}
         try:
-            said = subprocess.run(command, capture_output=True, check=True, text=True, env=environment())
-        except (OSError, subprocess.CalledProcessError) as error:
+            said = subprocess.run(command, env=environment(self.python), **asked)
+        except (OSError, subprocess.SubprocessError) as error:
             raise EngineUnavailable("vllm", "the Python that DISTILL_VLLM_PYTHON names has no vLLM") from error
         options = f" {json.dumps(self.options, sort_keys=True)}" if self.options else ""
         return f"vllm {said.stdout.strip()}{options}"
@@ -94,9 +98,9 @@ class VllmBeside:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=environment(),
+            env=environment(vllm.python),
         )
-        self._said = bytearray()
+        self._said, self._failed = bytearray(), ""
         try:
             self._tell({"memory": MEMORY, **told, **vllm.options})
             while not any("ready" in said for said in self._heard()):
@@ -149,6 +153,8 @@ class VllmBeside:
     def _heard(self) -> list[dict[str, Any]]:
         """Return what it says next, one line or more. While it is silent nobody takes that for a sign of life."""
         assert self.child.stdout is not None
+        if self._failed:
+            raise self._failure()
         with selectors.DefaultSelector() as selector:
             selector.register(self.child.stdout, selectors.EVENT_READ)
             while b"\n" not in self._said:
@@ -156,28 +162,38 @@ class VllmBeside:
                     piece = os.read(self.child.stdout.fileno(), 1 << 16)
                     self._said += piece
                     if not piece:
-                        raise self._why(self.child.wait())
-                elif (code := self.child.poll()) is not None:  # though something that it started holds its pipe
-                    raise self._why(code)
+                        raise self._why()
+                elif self.child.poll() is not None:  # though something that it started holds its pipe
+                    raise self._why()
         lines, _, rest = bytes(self._said).rpartition(b"\n")
         self._said = bytearray(rest)
         heard: list[dict[str, Any]] = [json.loads(line) for line in lines.splitlines()]
-        failed = next((said["failed"] for said in heard if "failed" in said), None)
-        if failed is not None:
-            raise (
-                OutOfMemory(f"vLLM: {failed}")
-                if "out of memory" in failed.lower()
-                else EngineUnavailable("vllm", failed)
-            )
+        # What was written before it failed is handed on first.
+        self._failed = next((said["failed"] for said in heard if "failed" in said), "")
+        if self._failed and "failed" in heard[0]:
+            raise self._failure()
         return heard
 
-    @staticmethod
-    def _why(code: int) -> Exception:
+    def _failure(self) -> Exception:
+        if "out of memory" in self._failed.lower():
+            return OutOfMemory(f"vLLM: {self._failed}")
+        return EngineUnavailable("vllm", self._failed)
+
+    def _why(self) -> Exception:
+        """Return why it says nothing more."""
+        with suppress(subprocess.TimeoutExpired):
+            self.child.wait(LONGEST_SECONDS)
+        self.end()
+        code = self.child.returncode
         if -code in FROM_OUTSIDE:
             return PeerKilled(how_ended(code))
         return EngineUnavailable("vllm", f"its process ended by {how_ended(code)}; the job's log may say why")
 
 
-def environment() -> dict[str, str]:
-    """Ours without what is only ours."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("DISTILL_")} | QUIET
+def environment(python: Path) -> dict[str, str]:
+    """Ours without what is only ours, as an interpreter's own environment would have it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DISTILL_")}
+    if python != Path(sys.executable):
+        kept = {name: value for name, value in kept.items() if name not in OF_ONE_PYTHON}
+    # Some of what vLLM compiles calls programs that lie beside its interpreter.
+    return kept | {"PATH": f"{python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"} | QUIET

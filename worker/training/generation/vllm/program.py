@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,15 +21,16 @@ SECONDS_BETWEEN_SIGNS = 1.0
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
+    questions, answers = os.dup(0), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what vLLM prints is for the log
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # and what is asked is not for those whom it starts
 
     def tell(said: Said) -> None:
         answers.write(json.dumps(said) + "\n")
         answers.flush()
 
     asked: queue.Queue[Said] = queue.Queue()
-    threading.Thread(target=listen, args=(asked,), daemon=True).start()
+    threading.Thread(target=listen, args=(questions, asked), daemon=True).start()
     try:
         engine = started(asked.get())
         tell({"ready": True})
@@ -40,11 +40,14 @@ def main() -> None:
         raise
 
 
-def listen(asked: "queue.Queue[Said]") -> None:
+def listen(questions: int, asked: "queue.Queue[Said]") -> None:
     """Hand on what is asked, also while texts are written. Whoever asked is gone when no line can come any more, and
     then all end whom this process has started."""
-    for line in sys.stdin:
-        asked.put(json.loads(line))
+    unread = b""
+    while piece := os.read(questions, 1 << 16):
+        *lines, unread = (unread + piece).split(b"\n")
+        for line in lines:
+            asked.put(json.loads(line))
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)

@@ -136,8 +136,26 @@ def test_the_program_ends_with_whoever_asks(*, is_apart: bool) -> None:
 
 def test_it_is_given_nothing_that_is_only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_DATABASE_URL", "postgresql://secret")
-    assert not [name for name in environment() if name.startswith("DISTILL_")]
-    assert environment()["VLLM_NO_USAGE_STATS"] == "1"
+    monkeypatch.setenv("PYTHONPATH", "/ours")
+    own, other = environment(Path(sys.executable)), environment(Path("/opt/vllm/bin/python"))
+    assert not [name for name in own if name.startswith("DISTILL_")]
+    assert own["VLLM_NO_USAGE_STATS"] == other["VLLM_NO_USAGE_STATS"] == "1"
+    assert own["PYTHONPATH"] == "/ours"
+    assert "PYTHONPATH" not in other
+    assert other["PATH"].split(":")[0] == "/opt/vllm/bin"
+
+
+def test_texts_that_were_done_before_it_failed_are_handed_on(tmp_path: Path) -> None:
+    program, said = tmp_path / "python", tmp_path / "said"
+    said.write_text('{"id": "1", "ids": [5], "is_stopped": false}\n{"failed": "CUDA out of memory"}\n')
+    ready = """read line; echo '{"ready": true}'; read line"""
+    program.write_text(f"#!/bin/sh\n{ready}\ncat {said}\nsleep 600\n")
+    program.chmod(0o755)
+    with VllmBeside(Vllm(program), {}) as beside:
+        texts = beside.texts(REQUESTS[:2], silent)
+        assert [text.id for text in next(texts)] == [1]
+        with pytest.raises(OutOfMemory):
+            next(texts)
 
 
 def eventually(condition: Callable[[], bool]) -> bool:

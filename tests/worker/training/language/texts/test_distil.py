@@ -21,6 +21,7 @@ from worker.training.generation.compiled import choosing
 from worker.training.generation.compiled.runtime import version_installed
 from worker.training.generation.samples import Ask, Sample
 from worker.training.generation.writer import ModelWriter
+from worker.training.language.texts import distil
 from worker.training.observer import Stopped
 
 STAGES: list[Stage] = ["loading", "teaching", "training", "evaluating", "exporting"]
@@ -103,6 +104,7 @@ def test_a_process_beside_the_job_may_write(lab: WritingLab, tmp_path: Path, mon
     """The same texts, where the likeliest are written, and none of its own files is left."""
     likeliest = {**GENERATION, "temperature": 0.0}
     monkeypatch.setenv("PYTHONPATH", str(installed(tmp_path / "packages")))
+    monkeypatch.setattr(distil, "check_engine", lambda *_: None)  # there is no GPU
     said = {}
     for engine in ("transformers", "vllm"):
         notebook = Notebook()
@@ -119,7 +121,7 @@ def test_an_engine_that_is_not_there_is_not_replaced(lab: WritingLab, monkeypatc
     monkeypatch.setattr(choosing, "version_installed", lambda: None)
     with pytest.raises(EngineUnavailable, match="it is not installed on the worker"):
         lab.run(method=method(generation={**GENERATION, "engine": "openvino"}), **QUICK)
-    with pytest.raises(EngineUnavailable, match="has no vLLM"):
+    with pytest.raises(EngineUnavailable, match="it writes on a GPU, and this worker computes on cpu"):
         lab.run(method=method(generation={**GENERATION, "engine": "vllm"}), **QUICK)
 
 
