@@ -30,6 +30,10 @@ NEAR, NEAR_IN_16_BITS = 1e-3, 0.25
 DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 """In a model's config: the share of attention that is dropped."""
 
+RUN_OPERATIONS = 80_000_000
+"""How much a CPU could compute in the time that the attention of one more run of equal lengths takes in a layer."""
+
+_WEIGHTS: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
 _FOUND: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -146,7 +150,27 @@ def reads_unpadded(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
 def is_worth(model: nn.Module, mask_BT: Tensor) -> bool:
     """Tell whether a batch is read without padding if its model can: no text of it is empty, and none is padded on the
     left, where a model that numbers its positions would number them otherwise."""
-    return pays(model) and bool(mask_BT[:, 0].all())
+    return pays(model) and bool(mask_BT[:, 0].all()) and (mask_BT.device.type != "cpu" or saves(model, mask_BT))
+
+
+def saves(model: nn.Module, mask_BT: Tensor) -> bool:
+    """Tell whether a CPU computes more for the padding of a batch than for its texts' attention apart.
+
+    It depends on lengths and the model's size alone, so that the same job computes the same on every machine.
+    """
+    counts_B = mask_BT.sum(dim=1)
+    padding = mask_BT.numel() - int(counts_B.sum())
+    runs = 1 + int((counts_B[1:] != counts_B[:-1]).sum())
+    return 2 * padding * _weights_of_layer(plain_of(model)) > (runs + 2) * RUN_OPERATIONS
+
+
+def _weights_of_layer(plain: PreTrainedModel) -> float:
+    """Return how many weights a token meets in a layer, about."""
+    if plain not in _WEIGHTS:
+        embedded = {id(one.weight) for one in plain.modules() if isinstance(one, nn.Embedding)}
+        weights = sum(one.numel() for one in body(plain).parameters() if id(one) not in embedded)
+        _WEIGHTS[plain] = weights / max(1, getattr(plain.config.get_text_config(), "num_hidden_layers", 1))
+    return _WEIGHTS[plain]
 
 
 def pays(model: nn.Module) -> bool:

@@ -60,6 +60,11 @@ WRITERS = ["gpt2", "llama", "qwen2", "qwen3", "mistral", "opt", "gpt_neox", "gem
 LENGTHS = [9, 4, 4, 11, 1, 6]
 
 
+@pytest.fixture(autouse=True)
+def without_padding_however_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpadded_room, "RUN_OPERATIONS", 0)
+
+
 def made(family: str, auto: Any = AutoModelForSequenceClassification, **others: Any) -> PreTrainedModel:
     torch.manual_seed(0)
     known = SIZES if family not in {"gpt2", "distilbert"} else {n: SIZES[n] for n in ("vocab_size", "pad_token_id")}
@@ -163,6 +168,26 @@ def test_texts_that_are_padded_on_the_left_stay_so(family: str) -> None:
     assert prepared(model)
     assert not is_unpadded(model, texts)
     torch.testing.assert_close(class_logits(model, texts), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("width", "lengths", "is_read_so"),
+    [
+        (384, [60, 20, 20, 20, 20], True),
+        (384, [60, 60, 60, 60, 60], False),
+        (384, [60, 60, 60, 60, 59], False),
+        (16, [60, 20, 20, 20, 20], False),
+    ],
+    ids=["much padding", "none", "little", "a small model"],
+)
+def test_a_batch_is_padded_where_that_is_less_work(
+    monkeypatch: pytest.MonkeyPatch, width: int, lengths: list[int], *, is_read_so: bool
+) -> None:
+    monkeypatch.undo()
+    model = made("bert", hidden_size=width, intermediate_size=4 * width)
+    mask_BT = (torch.arange(60) < torch.tensor(lengths).unsqueeze(1)).long()
+    texts = {"input_ids": torch.full(mask_BT.shape, 5), "attention_mask": mask_BT}
+    assert is_unpadded(model, texts) is is_read_so
 
 
 def test_adapters_are_no_hindrance() -> None:

@@ -129,6 +129,7 @@ def test_smaller_micro_batches_are_the_same_steps(lab: WritingLab) -> None:
 
 def test_a_job_learns_the_same_with_padding(lab: WritingLab, monkeypatch: pytest.MonkeyPatch) -> None:
     flat, with_padding = Notebook(), Notebook()
+    monkeypatch.setattr(unpadded, "RUN_OPERATIONS", 0)
     lab.run(flat, folder="flat", **JOB)
     monkeypatch.setattr(unpadded, "pays", lambda _model: False)
     lab.run(with_padding, folder="padded", **JOB)
