@@ -130,7 +130,7 @@ class LogitsMethod(_Mixing):
 
 
 VLLM_COLDEST, VLLM_WARMEST = 0.01, 2.0
-"""Other temperatures it raises to the one, or refuses beyond the other."""
+"""Temperatures above 0 between which vLLM draws as told; it raises colder ones, and refuses warmer ones."""
 EngineName = Literal["auto", "transformers", "openvino", "openvino_int8", "vllm"]
 
 

@@ -30,11 +30,13 @@ COUNTS = torch.int32
 """The type of a mask that is how many tokens each text has, [1, 1, 1, B]: no other mask has it."""
 ENDLESS = 2**31
 """Tokens: beyond all texts."""
-_WINDOWS: ContextVar[list[int]] = ContextVar("windows")
 KERNEL_FROM = (8, 0)
 """The CUDA capability from which on torch has a kernel for texts of different lengths, in 16 bits."""
 KERNEL_WIDTHS = range(8, 257, 8)
 """Of a head, in which it computes."""
+
+_WINDOWS: ContextVar[list[int]] = ContextVar("windows")
+"""Where `windows_noticed` listens."""
 
 
 def attend_here(model: nn.Module) -> None:
