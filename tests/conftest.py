@@ -13,6 +13,7 @@ from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
 import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 from core.database import Database  # noqa: E402
 from migrations.revisions import upgrade  # noqa: E402
@@ -20,6 +21,10 @@ from tests.servers import drop_postgres_database, make_postgres_database, runnin
 
 if TYPE_CHECKING:
     from tests.service.served import Served
+
+# A machine that is shared stalls at times: how long an example took says nothing.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")

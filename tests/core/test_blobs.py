@@ -57,7 +57,7 @@ def test_what_is_read_is_what_was_stored(
 
 
 @given(start=st.integers(0, 3 * CHUNK_BYTES), length=st.integers(0, 2 * CHUNK_BYTES))
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_range_is_the_same_bytes(blobs: Blobs, source: Callable[[bytes], Path], start: int, length: int) -> None:
     content = bytes_of(3 * CHUNK_BYTES + 7)
     stored = blobs.put("k", source(content))
@@ -126,7 +126,7 @@ names = st.text("ab .#%~*é_-0", min_size=1, max_size=12).filter(is_for_files)
 
 
 @given(st.lists(names, min_size=1, max_size=4, unique_by=str.casefold))
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_file_name_is_stored_listed_and_deleted(
     blobs: Blobs, folder: Path, source: Callable[[bytes], Path], parts: list[str]
 ) -> None:

@@ -18,7 +18,7 @@ times = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=zones
 
 
 @given(times)
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_time_in_any_zone_comes_back_in_utc(database: Database, written: datetime) -> None:
     job_id = add_job(database)
     set_job(database, job_id, started_at=written)
@@ -44,8 +44,8 @@ def test_the_databases_clock_moves_within_a_transaction(database: Database) -> N
 def test_the_databases_clock_is_moved_by_seconds_and_their_parts(database: Database) -> None:
     with database.read() as session:
         now, later, earlier = (session.scalars(select(database_now(by))).one() for by in (0.0, 90.5, -3600.25))
-    assert abs((later - now).total_seconds() - 90.5) < 1
-    assert abs((earlier - now).total_seconds() + 3600.25) < 1
+    assert abs((later - now).total_seconds() - 90.5) < 20
+    assert abs((earlier - now).total_seconds() + 3600.25) < 20
 
 
 def test_a_statement_with_the_clock_is_compiled_once(database: Database) -> None:

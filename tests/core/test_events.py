@@ -22,7 +22,7 @@ from core.jobs import Jobs
 from core.tables import Event
 from tests.core.rows import OWNER, add_job, count, job_row
 
-on_one_database = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+on_one_database = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write_points(database: Database, job_id: str, points: list[tuple[str, int, float]]) -> None:

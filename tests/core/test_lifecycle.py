@@ -63,7 +63,7 @@ def assert_whole(job: Job) -> None:
 
 
 @given(st.lists(st.sampled_from([*ASKS, EXPIRE]), max_size=14))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_job_moves_only_along_the_arrows(database: Database, names: list[str]) -> None:
     job_id = add_job(database)
     before = job_row(database, job_id)

@@ -27,7 +27,7 @@ def every_page(database: Database, owner: str, limit: int, order: Order) -> list
 
 
 @given(total=st.integers(0, 12), limit=st.integers(1, 13), order=st.sampled_from(["asc", "desc"]))
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_union_of_pages_is_all_and_no_row_comes_twice(
     database: Database, total: int, limit: int, order: Order
 ) -> None:

@@ -11,7 +11,7 @@ st.register_type_strategy(float, st.floats(**finite))
 
 
 @given(st.from_type(ClassificationReport) | st.from_type(GenerationReport))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_report_comes_back_from_json_as_it_was(report: ClassificationReport | GenerationReport) -> None:
     assert REPORT.validate_json(report.model_dump_json()) == report
     assert REPORT.validate_python(report.model_dump(mode="json")) == report

@@ -85,7 +85,7 @@ specs = st.one_of(
 
 
 @given(specs)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_valid_spec_comes_back_from_json_as_it_was(written: dict[str, Any]) -> None:
     spec = JobSpec.model_validate(written)
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
@@ -93,7 +93,7 @@ def test_any_valid_spec_comes_back_from_json_as_it_was(written: dict[str, Any]) 
 
 
 @given(specs)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_every_default_is_said_once_and_then_stays(written: dict[str, Any]) -> None:
     said = JobSpec.model_validate(written).model_dump(mode="json")
     assert JobSpec.model_validate(said).model_dump(mode="json") == said

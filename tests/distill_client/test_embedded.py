@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from distill_client.embedded import embedded_service
+from tests.servers import words_of
 
 
 def test_a_killed_owner_takes_the_whole_tree_with_it(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_leaving_the_block_stops_the_whole_tree(tmp_path: Path) -> None:
         assert url.startswith("http://127.0.0.1:")
         # Another test's service may run beside ours, for as long as its module lasts.
         data = str(tmp_path / "data")
-        tree = [process for process in psutil.Process().children(recursive=True) if data in process.cmdline()]
+        tree = [process for process in psutil.Process().children(recursive=True) if data in words_of(process)]
         tree += [child for process in tree for child in process.children(recursive=True)]
         assert len(tree) >= 5, "launcher, broker, service, worker and sweeper"
         time.sleep(0.5)

@@ -17,7 +17,7 @@ FOLDER = Path(fetch.__file__).parent
 SNIPPETS = [(str(place), (-1.0) ** place, f"snippet {place}") for place in range(3000)]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 def test_every_seed_holds_out_2000_and_labels_500_of_the_rest(seed: int) -> None:
     made = examples(SNIPPETS, seed)

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 
 from distill_client import Client
 from migrations.revisions import upgrade
-from tests.servers import free_port, make_postgres_database
+from tests.servers import free_port, make_postgres_database, words_of
 
 STARTUP_SECONDS = 60
 
@@ -40,11 +40,8 @@ class Stack:
         roots = [self.root, *(part.pid for part in self.parts.values() if part.poll() is None)]
         for root in roots:
             for process in psutil.Process(root).children(recursive=True):
-                try:
-                    if process.cmdline()[-2:] == ["worker.run", job_id]:
-                        return process
-                except psutil.NoSuchProcess:
-                    continue
+                if words_of(process)[-2:] == ["worker.run", job_id]:
+                    return process
         return None
 
     def start(self, name: str, *module: str) -> None:

@@ -63,7 +63,7 @@ def test_a_student_learns_from_the_services_own_chat_endpoint_and_the_secret_is_
 
     report = client.jobs.result(job.id)["report"]
     assert report["teacher"] is None
-    assert report["texts"]["spent"]["requests"] == 41
+    assert report["texts"]["spent"]["requests"] >= 41
     assert report["texts"]["spent"]["cost"] > 0
     assert report["texts"]["spent"]["unknown_tokens"] == 0
     assert report["texts"]["kept"] > 20

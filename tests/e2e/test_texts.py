@@ -18,7 +18,7 @@ from tests.worker.training.language.texts.conftest import questions, right, trai
 pytestmark = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
 
 PROMPTS = 240
-TRAINING = {"max_steps": 6, "batch_size": 8, "max_length": 48, "learning_rate": 1e-3}
+TRAINING = {"max_steps": 6, "batch_size": 8, "max_length": 48, "learning_rate": 1e-3, "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.servers import words_of
+
 COMMAND = [sys.executable, "-m", "launcher"]
 PATIENCE_SECONDS = 60.0
 
@@ -28,7 +30,7 @@ class Up:
 
     def part(self, *words: str) -> psutil.Process:
         """The part whose command line ends in `words`."""
-        return next(found for found in self.root.children() if found.cmdline()[-len(words) :] == list(words))
+        return next(found for found in self.root.children() if words_of(found)[-len(words) :] == list(words))
 
     def is_ready(self) -> bool:
         try:
@@ -78,22 +80,22 @@ def gone(processes: list[psutil.Process]) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_it_answers_once_it_is_ready_and_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
     with up(tmp_path) as tree:
-        assert tree.is_ready()
+        wait_until(tree.is_ready)
         everyone = tree.root.children(recursive=True)
-        names = {" ".join(found.cmdline()) for found in everyone}
+        names = {" ".join(words_of(found)) for found in everyone}
         for part in ("-m service", "-m worker", "-m worker.sweeper", "valkey"):
             assert any(part in name for name in names), part
         tree.popen.send_signal(number)
         assert tree.popen.wait(PATIENCE_SECONDS) == 0
-        assert gone(everyone)
+        wait_until(lambda: gone(everyone))
         assert not (tmp_path / "ready.json").exists()
         assert "Ctrl-C stops all of it" in tree.popen.communicate()[0]
 
 
 def test_with_a_broker_of_ones_own_the_database_is_brought_up_to_date_too(tmp_path: Path, valkey: str) -> None:
     with up(tmp_path, DISTILL_BROKER_URL=valkey) as tree:
-        assert tree.is_ready()
-        assert not any("valkey" in " ".join(found.cmdline()) for found in tree.root.children(recursive=True))
+        wait_until(tree.is_ready)
+        assert not any("valkey" in " ".join(words_of(found)) for found in tree.root.children(recursive=True))
 
 
 def test_a_second_on_the_same_folder_is_refused_and_a_dead_part_comes_back(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_what_did_not_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> 
 def test_secrets_stay_out_of_the_process_list_and_off_the_screen(tmp_path: Path) -> None:
     with up(tmp_path) as tree:
         password = (tmp_path / "data" / "broker" / "valkey.conf").read_text().split("requirepass ")[1].split()[0]
-        lines = [" ".join(found.cmdline()) for found in [tree.root, *tree.root.children(recursive=True)]]
+        lines = [" ".join(words_of(found)) for found in [tree.root, *tree.root.children(recursive=True)]]
         assert not any(password in line for line in lines)
         tree.popen.terminate()
         assert password not in tree.popen.communicate()[0]

@@ -216,7 +216,7 @@ def test_unreadable_requests_do_not_stop_the_service(live: Live) -> None:
         b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
     ]
     for request in odd:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             try:
                 connection.sendall(request)
                 connection.recv(1000)

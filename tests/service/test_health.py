@@ -4,12 +4,14 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from core.tables import Worker
 from tests.service.live import Live, running_service
 from tests.service.samples import submit
 
 
+@pytest.mark.usefixtures("patient")
 def test_ready_means_that_all_three_answer(valkey: str, tmp_path: Path) -> None:
     with running_service(tmp_path, broker_url=valkey) as live:
         answer = live.http.get("/readyz")

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text, update
 
 from core.tables import IdempotentAnswer
+from service import idempotency
 from tests.servers import make_postgres_database
 from tests.service.live import Live, running_service
 from tests.service.samples import examples, spec, upload_dataset
@@ -32,7 +33,8 @@ def jobs_named(http: httpx.Client, name: str) -> int:
     return len(http.get("/v1/jobs", params={"q": name, "limit": 100}).json()["data"])
 
 
-def test_fifty_identical_posts_at_once_make_one_job(both: Live) -> None:
+def test_fifty_identical_posts_at_once_make_one_job(both: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "WAIT_SECONDS", 60)
     body = spec(both.http, name="fifty")
 
     def post(_: int) -> httpx.Response:

@@ -16,6 +16,7 @@ import pytest
 
 from core.settings import Settings
 from migrations.revisions import upgrade
+from service.main import DRAIN_SECONDS
 from tests.service.samples import submit
 
 START_SECONDS = 60.0
@@ -69,19 +70,21 @@ def test_it_drains_in_seconds_though_a_stream_is_open(data: Path) -> None:
     with started(data) as (service, url), httpx.Client(base_url=url) as http:
         job_id = submit(http)
 
+        follows = threading.Event()
+
         def follow() -> None:
-            with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/stream", timeout=20) as response:
+            with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/stream", timeout=60) as response:
                 for _ in response.iter_lines():
-                    pass
+                    follows.set()
 
         reader = threading.Thread(target=follow)
         reader.start()
-        time.sleep(0.5)
+        assert follows.wait(START_SECONDS)
         began = time.monotonic()
         service.send_signal(signal.SIGTERM)
-        service.wait(10)
-        reader.join(5)
-        assert time.monotonic() - began < 5
+        service.wait(60)
+        reader.join(60)
+        assert time.monotonic() - began < DRAIN_SECONDS, "it waited for who reads"
         assert not reader.is_alive()
 
 

@@ -26,6 +26,7 @@ def black_hole() -> Iterator[str]:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_message_is_the_task_with_the_jobs_id_in_its_queue(valkey: str) -> None:
     queue = Queue(valkey)
     assert queue.publish("job_1", "gpu-queue")
@@ -37,15 +38,16 @@ def test_a_message_is_the_task_with_the_jobs_id_in_its_queue(valkey: str) -> Non
     queue.close()
 
 
-def test_a_broker_that_is_down_or_silent_is_not_waited_for(black_hole: str) -> None:
+def test_a_broker_that_is_down_or_silent_is_not_waited_for(black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SKIP_SECONDS", 60)
     for url in ("redis://127.0.0.1:1/0", black_hole):
         queue = Queue(url)
         began = time.monotonic()
         assert not queue.publish("job_1", "default")
         assert time.monotonic() - began < 5
-        began = time.monotonic()
-        assert not queue.publish("job_2", "default")
-        assert time.monotonic() - began < 0.25
+        with monkeypatch.context() as patch:
+            patch.setattr(queue, "_celery", None)
+            assert not queue.publish("job_2", "default"), "it is asked again at once"
         queue.close()
 
 
@@ -58,6 +60,7 @@ def test_many_at_once_wait_no_longer_than_one(black_hole: str) -> None:
     queue.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_broker_that_comes_back_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SKIP_SECONDS", 0.2)
     port = free_port()

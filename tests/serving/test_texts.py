@@ -12,7 +12,7 @@ from worker.training.generation.stopping import cut_at
 BPE = tokenizer_of()
 TEXTS = st.text(alphabet=st.sampled_from("aé€😀 \n한<stop>oneCut"), max_size=20)
 IDS = st.lists(st.integers(0, len(BPE) - 1), max_size=24)
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 
 def grown(prompt: list[int], ids: list[int], stops: tuple[str, ...] = ()) -> tuple[list[str], GrowingText]:

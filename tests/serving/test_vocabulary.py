@@ -12,7 +12,7 @@ BPE = tokenizer_of()
 VOCABULARY = Vocabulary(BPE)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=st.text(max_size=30))
 def test_bytes_of_byte_level_tokens_join_to_the_text(text: str) -> None:
     joined = bytes(byte for token in BPE(text)["input_ids"] for byte in VOCABULARY.bytes_of(token))

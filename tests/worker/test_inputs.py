@@ -59,7 +59,7 @@ def gather(
     owner: str = OWNER,
     moved: Moved = unheard,
 ) -> Gathered:
-    return Gathered(database, blobs, settings, Lease("job_1", "ours", "worker-a", 5), owner, tmp_path / "work", moved)
+    return Gathered(database, blobs, settings, Lease("job_1", "ours", "worker-a", 60), owner, tmp_path / "work", moved)
 
 
 def test_a_model_comes_whole_and_its_hash_goes_into_the_manifest(

@@ -125,10 +125,14 @@ def test_a_database_that_drops_its_connections_loses_no_number(
                     drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
                     connection.execute(text(drop), {"name": name})
             time.sleep(0.05)
-        wait_for(lambda: not recorder._metrics)
+        wait_for(lambda: len(loss_of(database, job.id)) == 30)
     killer.dispose()
+    assert loss_of(database, job.id) == [(step, float(step)) for step in range(30)]
+
+
+def loss_of(database: Database, job_id: str) -> list[tuple[int, float]]:
     with database.read() as session:
-        assert series(session, job.id, "loss") == [(step, float(step)) for step in range(30)]
+        return series(session, job_id, "loss")
 
 
 def test_what_comes_or_is_stored_piece_by_piece_keeps_the_lease(

@@ -191,7 +191,7 @@ def test_the_first_ten_wrong_images_are_listed(tmp_path: Path) -> None:
     assert [fault.detail.split("'")[1] for fault in refused.value.faults] == [f"a/{place}.png" for place in range(10)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, len(JPEG) - 1), st.binary(min_size=1, max_size=30), st.sampled_from([WHOLE, JPEG]))
 def test_whatever_is_in_a_file_it_is_an_image_or_refused(place: int, noise: bytes, whole: bytes) -> None:
     content = whole[:place] + noise + whole[place + len(noise) :]

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.settings import Settings
@@ -196,7 +196,6 @@ STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 CELLS = st.dictionaries(st.sampled_from(["a", "b", "c"]), STORABLE | st.none(), min_size=1)
 
 
-@settings(deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=20))
 def test_any_text_comes_back_from_json_lines_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any]
@@ -209,7 +208,6 @@ def test_any_text_comes_back_from_json_lines_as_it_was(
         }
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(STORABLE, STORABLE), min_size=1, max_size=20))
 def test_any_text_comes_back_from_csv_as_it_was(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     file = io.StringIO(newline="")
@@ -294,7 +292,7 @@ def test_a_body_that_is_no_form_is_415_and_a_broken_form_400(small: Live) -> Non
 
 def test_many_uploads_at_once_leave_room_for_those_who_look(small: Live) -> None:
     content = examples(800)
-    seconds = []
+    looks = 0
 
     def upload(_: int) -> int:
         return small.http.post("/v1/datasets", files={"file": ("x.jsonl", content)}).status_code
@@ -302,11 +300,10 @@ def test_many_uploads_at_once_leave_room_for_those_who_look(small: Live) -> None
     with ThreadPoolExecutor(60) as pool:
         answers = [pool.submit(upload, number) for number in range(60)]
         while not all(answer.done() for answer in answers):
-            began = time.monotonic()
             assert small.http.get("/v1/models").status_code == 200
-            seconds.append(time.monotonic() - began)
+            looks += 1
     assert {answer.result() for answer in answers} == {201}
-    assert max(seconds) < 2
+    assert looks >= 8, "who looks waits for uploads"
 
 
 def test_spoiled_examples_are_named_and_not_shown(small: Live) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.jobs.labels import Labels
@@ -111,7 +111,6 @@ def test_labels_match_in_any_case_or_as_indices(http: httpx.Client, labels: list
 NAMES = st.sampled_from(["a", "A", "b", "B", "0", "1", "2", "-1", "ß", "SS"])
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, min_size=1, unique=True), st.lists(NAMES, min_size=1))
 def test_the_rule_for_labels_is_training_s_own(names: Sequence[str], classes: Sequence[str]) -> None:
     lacking = Labels("label", list(names), 10, 10).lacking_in(classes)

@@ -109,8 +109,8 @@ def test_an_unchanged_job_is_not_sent_again(http: httpx.Client) -> None:
 
 def test_waiting_answers_when_the_job_changes(http: httpx.Client) -> None:
     job_id = submit(http)
-    threading.Timer(0.5, lambda: http.post(f"/v1/jobs/{job_id}/cancel")).start()
     began = time.monotonic()
+    threading.Timer(0.5, lambda: http.post(f"/v1/jobs/{job_id}/cancel")).start()
     assert http.get(f"/v1/jobs/{job_id}?wait=20").json()["status"] == "cancelled"
     assert 0.4 < time.monotonic() - began < 15
 
@@ -127,14 +127,14 @@ def test_many_may_wait_at_once_and_others_are_served(live: Live) -> None:
     job_id = submit(live.http)
 
     def wait() -> None:
-        live.http.get(f"/v1/jobs/{job_id}?wait=3")
+        live.http.get(f"/v1/jobs/{job_id}?wait=30")
 
     waiting = [threading.Thread(target=wait) for _ in range(60)]
     for thread in waiting:
         thread.start()
-    began = time.monotonic()
     assert live.http.get("/v1/jobs").status_code == 200
-    assert time.monotonic() - began < 2
+    assert all(thread.is_alive() for thread in waiting)
+    live.http.post(f"/v1/jobs/{job_id}/cancel")
     for thread in waiting:
         thread.join()
 
@@ -237,6 +237,7 @@ def test_a_page_asks_the_database_as_often_whatever_its_length(live: Live) -> No
     assert counts[0] == counts[1]
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_published_job_is_marked_so(valkey: str, tmp_path: Path) -> None:
     from tests.service.live import running_service
 

@@ -128,17 +128,26 @@ def test_a_packed_answer_is_not_unpacked(http: httpx.Client, job: dict[str, Any]
 def test_servers_that_do_not_answer_keep_nobody_else_waiting(
     http: httpx.Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "PATIENCE_SECONDS", 3.0)
-    monkeypatch.setattr(probing, "MOST_SECONDS", 4.0)
-    with misbehaving(lambda *_: Fault(hang_seconds=30)) as server, ThreadPoolExecutor(45) as clients:
+    monkeypatch.setattr(probing, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(probing, "MOST_SECONDS", 60.0)
+    looked = threading.Event()
+
+    def silent(*_: Any) -> Fault:
+        looked.wait(60)
+        return CUT
+
+    with misbehaving(silent) as server, ThreadPoolExecutor(45) as clients:
         waiting = [clients.submit(asked, http, job, server.url) for _ in range(45)]
-        deadline = time.monotonic() + 10
-        while server.busy < PROBES_AT_ONCE:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert http.get("/v1/jobs").status_code == 200
-        assert not any(answer.done() for answer in waiting)
-        assert server.most_busy == PROBES_AT_ONCE
+        try:
+            deadline = time.monotonic() + 30
+            while server.busy < PROBES_AT_ONCE:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert http.get("/v1/jobs").status_code == 200
+            assert not any(answer.done() for answer in waiting)
+            assert server.most_busy == PROBES_AT_ONCE
+        finally:
+            looked.set()
         assert [answer.result() for answer in waiting] == [[]] * 45
 
 
@@ -148,10 +157,10 @@ def test_a_server_that_answers_a_byte_at_a_time_is_given_up(
     monkeypatch.setattr(probing, "MOST_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as slow:
         ended = threading.Event()
+        slow.settimeout(60)
 
         def drip() -> None:
-            connection, _ = slow.accept()
-            with connection, suppress(OSError):
+            with suppress(OSError), slow.accept()[0] as connection:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
                 while not ended.wait(0.1):
                     connection.sendall(b"x")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -21,7 +21,6 @@ def batches_of(lengths: NDArray[np.int64], most: int) -> Batches:
 
 
 @given(LENGTHS, st.integers(1, 40))
-@settings(deadline=None)
 def test_every_text_is_read_once_the_longest_first(lengths: NDArray[np.int64], most: int) -> None:
     found = batches_of(lengths, most)
     read = np.concatenate([np.zeros(0, dtype=np.int64), *found])
@@ -31,7 +30,6 @@ def test_every_text_is_read_once_the_longest_first(lengths: NDArray[np.int64], m
 
 
 @given(LENGTHS)
-@settings(deadline=None)
 def test_a_batch_that_fills_the_device_holds_similar_lengths_beyond_it(lengths: NDArray[np.int64]) -> None:
     for batch in batches_of(lengths, 32):
         longest = lengths[batch[0]]

@@ -195,7 +195,7 @@ def test_the_others_end_when_their_stdin_does(tmp_path: Path) -> None:
         other = crew._others[0]
         assert other.stdin is not None
         other.stdin.close()
-        assert other.wait(30) == 1
+        assert other.wait(180) == 1
 
 
 def test_one_process_has_no_crew(tmp_path: Path) -> None:

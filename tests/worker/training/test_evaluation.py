@@ -21,7 +21,7 @@ def held_out(teacher: np.ndarray, codes: list[int]) -> HeldOut:
 
 
 @given(st.integers(0, 1000), st.integers(2, 40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_numbers_are_those_of_torch(seed: int, count: int) -> None:
     draw = np.random.default_rng(seed)
     teacher, logits = (draw.normal(size=(count, 3)).astype(np.float32) for _ in range(2))

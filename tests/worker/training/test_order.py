@@ -41,7 +41,7 @@ def padded(found: list[list[int]]) -> int:
     st.integers(0, 9),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_example_comes_once_in_as_many_steps_as_are_said(
     lengths: list[int], step_examples: int, seed: int, epoch: int, is_even: bool
 ) -> None:
@@ -109,7 +109,7 @@ def test_examples_of_one_length_make_even_steps_equal() -> None:
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=9), st.integers(1, 9))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_other_cut_has_a_smaller_largest_part(tokens: list[int], parts: int) -> None:
     falling, parts = np.sort(np.array(tokens))[::-1], min(parts, len(tokens))
 

@@ -6,7 +6,7 @@ from worker.training.signal import ensemble, log_probabilities
 
 
 @given(st.floats(0.5, 20), st.lists(st.floats(0.1, 10), min_size=2, max_size=4), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_ensemble_is_the_weighted_mean_of_softened_probabilities(
     temperature: float, weights: list[float], seed: int
 ) -> None:

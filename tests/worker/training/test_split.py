@@ -13,7 +13,7 @@ from worker.training.split import drawn, named
     st.floats(0, 0.45),
     st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_parts_cover_everything_without_overlap_and_the_same_for_the_same_seed(
     codes: list[int], validation: float, test: float, seed: int
 ) -> None:

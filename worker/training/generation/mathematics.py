@@ -88,6 +88,8 @@ def answer_questions() -> None:
 
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    # The first comparison compiles what all need; no question of a job's is to pay for it out of its few seconds.
+    verify(parse(r"\boxed{\frac12}"), parse(r"\boxed{0.5}"))
     out = sys.stdout.buffer
     out.write(b"ready\n")
     out.flush()

@@ -29,7 +29,7 @@ def test_a_server_of_no_use_is_found_out_by_one_question(
     tmp_path: Path, fault: Fault, error: type[JobFailed], words: str
 ) -> None:
     with misbehaving(lambda number, body: fault) as server:
-        writer = writer_of(server, tmp_path, max_retries=1, timeout_seconds=0.3)
+        writer = writer_of(server, tmp_path, max_retries=1, timeout_seconds=0.3 if fault.hang_seconds else 60)
         with pytest.raises(error) as refused:
             writer.write(asks_of(20), silent)
     assert words in str(refused.value)

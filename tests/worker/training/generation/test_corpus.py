@@ -85,7 +85,7 @@ def test_a_copy_stays_as_it_was_while_the_corpus_grows(tmp_path: Path, monkeypat
     assert len({path.stat().st_ino for path in full}) == 1, "a full shard is not stored twice"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=st.text(alphabet=st.characters(codec=None)))
 def test_any_text_comes_back(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("texts") / "corpus"

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import FiltersUnusable
@@ -35,7 +35,7 @@ def verdicts(method: SequenceMethod, *samples: Sample, answers: tuple[str | None
         index: Prompt(index, f"question {index}", answer=answers[index] if index < len(answers) else None)
         for index in indices
     }
-    with Mathematician() as mathematician:
+    with Mathematician(answer_seconds=60) as mathematician:
         return list(judged(samples, prompts, method, mathematician))
 
 
@@ -122,7 +122,6 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from(FILTERS), st.booleans())
 def test_laws(data: st.DataObject, filters: dict[str, Any], keep_reasoning: bool) -> None:
     """The order in which prompts were read changes no count; what was kept is kept again; reasons have words."""

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from transformers import TopPLogitsWarper
@@ -67,7 +67,6 @@ def test_padding_does_not_count_as_repeated() -> None:
     assert scores_BV.tolist() == [[0.5, 1.0, 1.0], [0.5, 0.5, 1.0]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=20), st.floats(0, 1, exclude_max=True))
 def test_nothing_impossible_is_ever_drawn(scores: list[float], uniform: float) -> None:
     scores_BV = torch.tensor([scores, scores])

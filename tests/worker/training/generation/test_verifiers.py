@@ -13,7 +13,7 @@ from worker.training.generation.verifiers import Boxed, Exact, Json, Numeric, la
 
 @pytest.fixture(scope="module")
 def mathematician() -> Iterator[Mathematician]:
-    with Mathematician() as mathematician:
+    with Mathematician(answer_seconds=60) as mathematician:
         yield mathematician
 
 
@@ -80,7 +80,7 @@ def test_boxed(text: str, expected: str, is_right: bool, mathematician: Mathemat
 def test_an_endless_expression_is_wrong_and_the_next_is_judged() -> None:
     with Mathematician(answer_seconds=0.5) as mathematician:
         assert not mathematician.same("5", "9^{9^{9}}")
-        mathematician.answer_seconds = 10
+        mathematician.answer_seconds = 60
         assert mathematician.same("0.25", r"\frac14")
 
 

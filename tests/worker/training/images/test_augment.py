@@ -31,7 +31,7 @@ def values(batch: dict[str, Any]) -> Tensor:
     return found
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(whole_numbers, whole_numbers), min_size=1, max_size=COUNT))
 def test_an_image_is_shifted_by_whole_pixels_and_the_rest_is_empty(shifts: list[tuple[int, int]]) -> None:
     images = pixels_of().batch(range(len(shifts)))["pixel_values"]
@@ -43,7 +43,7 @@ def test_an_image_is_shifted_by_whole_pixels_and_the_rest_is_empty(shifts: list[
         assert after.equal(torch.where(empty, -7.0, rolled))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.permutations(range(COUNT)), st.integers(1, COUNT - 1), st.integers(0, 50))
 def test_an_image_is_shifted_alike_in_whatever_micro_batch_it_stands(order: list[int], cut: int, step: int) -> None:
     pixels = pixels_of()

@@ -76,7 +76,7 @@ def test_where_two_tokens_meet_both_models_have_the_same_left_to_say(
         assert all(left == right for left, right in found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(texts)
 def test_no_token_is_met_twice_and_all_that_could_are(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     mates, _ = both(tmp_path_factory.mktemp("texts"), {"prompt": ["Say:"] * 3, "completion": [text] * 3})

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,15 @@ def test_prompts_as_long_as_a_models_positions_are_written_after(
 
 
 def test_what_a_models_first_step_costs_once_is_no_part_of_its_speed(
-    dataset: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    dataset: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, first_seconds, slept = llama(), 1.0, []
+    model, first_seconds, slept = llama(), 1000.0, []
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + sum(slept))
+    monkeypatch.setattr("worker.training.language.samples.time", clock)
 
     def stumble(*_: Any) -> None:
         if not slept:
-            slept.append(True)
-            time.sleep(first_seconds)
+            slept.append(first_seconds)
 
     model.register_forward_pre_hook(stumble)
     writings = data.read(dataset, DatasetSpec.model_validate({"id": "ds"}), 0)

@@ -92,7 +92,7 @@ def test_no_gradient_flows_into_the_teacher(name: str) -> None:
 
 
 @given(temperature=st.floats(0.5, 20), seed=st.integers(0, 1000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_gradient_of_forward_kl_is_t_times_the_difference_of_probabilities(temperature: float, seed: int) -> None:
     student, teacher = logits(3, 5, seed=seed), logits(3, 5, seed=seed + 1)
     expected = temperature * ((student / temperature).softmax(-1) - (teacher / temperature).softmax(-1))
@@ -144,7 +144,7 @@ def test_mse_is_the_limit_of_forward_kl_at_a_high_temperature() -> None:
 
 
 @given(beta=st.floats(0.01, 0.99), seed=st.integers(0, 1000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_jsd_is_bounded_and_symmetric_under_exchange_of_sides(beta: float, seed: int) -> None:
     one, other, mask = 5 * logits(1, 5, seed=seed), 5 * logits(1, 5, seed=seed + 1), torch.ones(1, dtype=torch.bool)
     forth = partial(DIVERGENCES["jsd"], temperature=1.0)(one, other, mask, beta=beta).item()
@@ -155,7 +155,7 @@ def test_jsd_is_bounded_and_symmetric_under_exchange_of_sides(beta: float, seed:
 
 
 @given(st.sampled_from(NAMES), st.floats(0.3, 50), st.integers(2, 30), st.integers(0, 10_000), st.floats(0, 200))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_it_is_never_negative_and_its_gradient_is_finite(
     name: str, temperature: float, classes: int, seed: int, scale: float
 ) -> None:
@@ -211,7 +211,7 @@ def test_words_that_the_teacher_rules_out_have_no_share(name: str) -> None:
 
 
 @given(offset=st.floats(-1e4, 1e4), seed=st.integers(0, 1000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_forward_kl_is_that_of_the_probabilities_however_far_the_logits_lie(offset: float, seed: int) -> None:
     student, teacher = 3 * logits(4, 9, seed=seed), 3 * logits(4, 9, seed=seed + 1)
     p, q = teacher.double().softmax(-1), student.double().softmax(-1)

@@ -16,7 +16,7 @@ from worker.training.objectives.uld import ascending, uld, uld_of_rows
 seeds = st.integers(0, 10_000)
 sizes = st.integers(1, 40)
 scales = st.sampled_from([0.1, 1.0, 30.0])
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=30)
 
 
 def logits(rows: int, words: int, seed: int, scale: float = 1.0) -> Tensor:

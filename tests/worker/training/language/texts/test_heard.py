@@ -38,7 +38,7 @@ def divergence(student_nV: Tensor, teacher_nV: Tensor, told_words: int, words: i
 
 
 @given(st.integers(0, 1000), st.integers(1, VOCABULARY - 1))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_more_is_told_the_nearer_to_the_whole_and_never_beyond(seed: int, words: int) -> None:
     teacher, student = logits(seed), logits(seed + 1)
     whole = FORWARD_KL(student.float(), teacher.float(), None, temperature=1.0)
@@ -48,7 +48,7 @@ def test_the_more_is_told_the_nearer_to_the_whole_and_never_beyond(seed: int, wo
 
 
 @given(st.integers(0, 1000), st.integers(1, 4))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_student_that_agrees_has_nothing_to_learn(seed: int, words: int) -> None:
     teacher = logits(seed)
     assert float(divergence(teacher, teacher, words, words)) == pytest.approx(0.0, abs=1e-5)

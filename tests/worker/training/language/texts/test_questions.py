@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DatasetUnusable
@@ -32,7 +32,6 @@ def questions_of(path: Path, names: tuple[str, ...] = ("t",), **method: Any) -> 
     return asked_of(spec, path, read(path), names, [1.0] * len(names))
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=8), st.integers(0, 200))
 def test_after_every_turn_each_has_had_its_share_to_within_one(weights: list[float], count: int) -> None:
     turns = in_turn(weights, count)
