@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from distill_client.embedded import embedded_service
 from tests.servers import words_of
@@ -26,7 +27,8 @@ def test_a_killed_owner_takes_the_whole_tree_with_it(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_leaving_the_block_stops_the_whole_tree(tmp_path: Path) -> None:
+def test_leaving_the_block_stops_the_whole_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILL_READY_CHILD", "false")
     with embedded_service(tmp_path) as url:
         assert url.startswith("http://127.0.0.1:")
         # Another test's service may run beside ours, for as long as its module lasts.

@@ -1,4 +1,4 @@
-"""A job in two processes, through the service: each of them is killed once, and it succeeds."""
+"""A job in two processes, through the service: it survives the death of one, and both end with it."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ import pytest
 from distill_client import ApiError, Client
 from tests.e2e.conftest import Uploaded
 from tests.e2e.stack import Stack
-from tests.e2e.test_classification import JOB_SECONDS, LONG, in_training, newest_step, until
+from tests.e2e.test_classification import JOB_SECONDS, LONG, in_training, until
 
 TWO = {"processes": 2}
 pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processes want two cores")
 
 
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)
-def test_whichever_process_is_killed_the_job_resumes(stack: Stack, client: Client, uploaded: Uploaded) -> None:
-    spec = uploaded.spec(training={**LONG, "max_steps": 300}, evaluation={"baseline": False}, resources=TWO)
+def test_a_killed_process_ends_the_other_and_the_job_resumes(stack: Stack, client: Client, uploaded: Uploaded) -> None:
+    spec = uploaded.spec(training={**LONG, "max_steps": 200}, evaluation={"baseline": False}, resources=TWO)
     job = client.jobs.submit(spec)
 
     until(in_training(client, job, step=20), seconds=JOB_SECONDS)
@@ -26,14 +26,8 @@ def test_whichever_process_is_killed_the_job_resumes(stack: Stack, client: Clien
     _, left = psutil.wait_procs(both, timeout=60)
     assert not left
 
-    both = processes_of(stack, job.id)
-    until(in_training(client, job, step=newest_step(client, job) + 1), seconds=JOB_SECONDS)
-    both[0].send_signal(signal.SIGKILL)
-    _, left = psutil.wait_procs(both, timeout=60)
-    assert not left
-
     done = client.jobs.wait(job.id, JOB_SECONDS)
-    assert (done.status, done.attempt) == ("succeeded", 3), done.error
+    assert (done.status, done.attempt) == ("succeeded", 2), done.error
     assert any("One of its training processes ended by signal SIGKILL" in warning for warning in done.warnings)
 
 

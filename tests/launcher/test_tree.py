@@ -42,8 +42,9 @@ class Up:
 @contextmanager
 def up(folder: Path, **settings: str) -> Iterator[Up]:
     ready = folder / "ready.json"
-    # Short waits, so that a test that stops a worker is over soon.
-    environment = {**os.environ, "DISTILL_SHUTDOWN_GRACE_SECONDS": "5", "DISTILL_HUB": "false", **settings}
+    # Short waits, so that a test that stops a worker is over soon; and nobody imports what trains for no job.
+    quick = {"DISTILL_SHUTDOWN_GRACE_SECONDS": "5", "DISTILL_HUB": "false", "DISTILL_READY_CHILD": "false"}
+    environment = {**os.environ, **quick, **settings}
     popen = subprocess.Popen(
         [*COMMAND, "--port", "0", "--data", str(folder / "data"), "--ready-file", str(ready)],
         env=environment,
@@ -79,7 +80,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_it_answers_once_it_is_ready_and_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
-    with up(tmp_path) as tree:
+    with up(tmp_path, DISTILL_READY_CHILD="true") as tree:
         wait_until(tree.is_ready)
         everyone = tree.root.children(recursive=True)
         names = {" ".join(words_of(found)) for found in everyone}

@@ -24,7 +24,7 @@ def up(folder: Path, *options: str, **settings: str) -> Iterator[str]:
     with output.open("wb") as file:
         tree = subprocess.Popen(
             [*command, "--data", str(folder / "data")],
-            env={**os.environ, **settings},
+            env={**os.environ, "DISTILL_READY_CHILD": "false", **settings},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
