@@ -113,9 +113,11 @@ def unique_names(names: list[str]) -> list[str]:
 
 
 def bytes_of(model: PreTrainedModel) -> int:
-    """Return the bytes of a model's weights as safetensors keep them."""
+    """Return the bytes of a model's weights as a student's file holds them, in float32, whatever memory holds."""
     tensors: Mapping[int, Any] = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return sum(
+        tensor.numel() * (4 if tensor.is_floating_point() else tensor.element_size()) for tensor in tensors.values()
+    )
 
 
 def facts_of(model: PreTrainedModel) -> StudentFacts:

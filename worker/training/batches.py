@@ -16,7 +16,7 @@ FILLING = {"cpu": 512, "cuda": 16_384}
 """Positions, padding included, with which a device computes about as fast as it can."""
 
 
-def in_batches(lengths: Places, most: int, read: Callable[[Places], None]) -> None:
+def in_batches(lengths: Places, most: int, read: Callable[[Places], None], *, is_padded: bool = True) -> None:
     """Call `read` with the places of all texts, at most `most` at a time, the longest first.
 
     Padding costs as much as text: a batch ends where texts become clearly shorter, once it fills the device. One that
@@ -25,12 +25,14 @@ def in_batches(lengths: Places, most: int, read: Callable[[Places], None]) -> No
     Args:
         lengths: of each text, [R].
         read: takes places in `lengths`; where it raises for want of memory it must have left nothing behind.
+        is_padded: whether it pads at all; where it does not, batches may hold any lengths.
     """
     order = np.argsort(-lengths, kind="stable")
     at = 0
     while at < len(order):
         places = order[at : at + most]
-        places = places[: similar(lengths[places], FILLING[device().type])]
+        if is_padded:
+            places = places[: similar(lengths[places], FILLING[device().type])]
         try:
             read(places)
         except (RuntimeError, MemoryError) as error:

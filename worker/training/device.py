@@ -83,7 +83,7 @@ def precision_of(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
 
 
 def autocast(precision: Precision) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which a forward pass computes in `precision`; weights stay fp32."""
+    """Return the context in which a forward pass computes in `precision`, whatever its weights are."""
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device().type, dtype=torch.bfloat16)

@@ -191,13 +191,15 @@ def _is_possible(plain: PreTrainedModel) -> bool:
 @torch.no_grad()
 def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
     was_training, where = model.training, next(model.parameters()).device.type
+    types = {weight.dtype for weight in model.parameters()}
+    is_mixed = len(types) > 1  # which autocast alone can compute with
     uses_kernel = where == "cuda" and kernel_type(next(model.parameters())) is not None
     model.eval()
     try:
         texts = _probe(plain_of(model))
-        with torch.autocast(where, enabled=False), windows_noticed() as windows:
+        with torch.autocast(where, torch.bfloat16, enabled=is_mixed), windows_noticed() as windows:
             both = list(zip(as_ever(model, texts), in_one_row(model, texts), strict=True))
-        if uses_kernel:
+        if uses_kernel and not is_mixed:
             both += zip(as_ever(model, texts), in_one_row(model, texts), strict=True)
     except Exception as error:
         if is_out_of_memory(error):
@@ -207,7 +209,7 @@ def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
         model.train(was_training)
     # A window that a model tells its mask alone cannot show in texts that are shorter.
     hides = getattr(plain_of(model).config.get_text_config(), "sliding_window", None) and not windows
-    is_exact = next(model.parameters()).dtype == torch.float32 and not uses_kernel
+    is_exact = types == {torch.float32} and not uses_kernel
     return not hides and all(_is_near(one, other, NEAR if is_exact else NEAR_IN_16_BITS) for one, other in both)
 
 

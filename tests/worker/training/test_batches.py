@@ -47,6 +47,12 @@ def test_texts_of_one_length_are_one_batch() -> None:
     assert [len(batch) for batch in batches_of(np.full(70, 300), 32)] == [32, 32, 6]
 
 
+def test_without_padding_a_batch_may_hold_any_lengths() -> None:
+    sizes: list[int] = []
+    in_batches(np.arange(1, 71) * 9, 32, lambda places: sizes.append(len(places)), is_padded=False)
+    assert sizes == [32, 32, 6]
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_none_after_it_is_larger() -> None:
     sizes = []
 

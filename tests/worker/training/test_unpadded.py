@@ -18,6 +18,7 @@ from tests.worker.training.conftest import TINY, Lab, Notebook
 from worker.training import unpadded as unpadded_room
 from worker.training.classifying import class_logits, is_unpadded, prepared, with_hidden_states
 from worker.training.language import states
+from worker.training.language.twin import round_products
 from worker.training.students import with_lora
 from worker.training.unpadded import padded, pays, unpadded
 
@@ -211,6 +212,18 @@ def test_a_writer_that_lets_texts_meet_is_read_with_padding() -> None:
     assert not states.prepared(model)
     expected = original.base_model(**batch()).last_hidden_state[is_text]
     assert torch.equal(states.states_of(model, batch(), is_text), expected)
+
+
+@pytest.mark.parametrize("family", [*WRITERS, "lfm2"])
+def test_a_writer_with_products_in_bf16_is_tried_as_it_computes(family: str) -> None:
+    model = made(family, AutoModelForCausalLM)
+    original, is_text = copy.deepcopy(model), batch()["attention_mask"].bool()
+    round_products(model)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert states.prepared(model) == (family in WRITERS)
+        found = states.states_of(model, batch(), is_text)
+        expected = original.base_model(**batch()).last_hidden_state[is_text]
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.1)
 
 
 def test_a_text_without_tokens_is_read_with_padding() -> None:

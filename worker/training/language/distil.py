@@ -14,12 +14,12 @@ from worker.training.language.asking import AskingReadings
 from worker.training.language.assess import assess_writers
 from worker.training.language.course import baseline_phase, finetuned, student_phase, trainable_count, why_no_baseline
 from worker.training.language.lectures import Lectures, lectures, voices_of
-from worker.training.language.models import load_writer
 from worker.training.language.on_policy import asking_readings, own_work, with_own_texts
 from worker.training.language.page import writing_card, writing_page
 from worker.training.language.readings import WritingReadings
 from worker.training.language.samples import SAMPLES, WRITTEN_TEXT
 from worker.training.language.students import build_writer
+from worker.training.language.teachers import hold_lightly, load_teachers
 from worker.training.language.texts.distil import distil_texts
 from worker.training.models import Loaded, parameter_count
 from worker.training.observer import Observer, stop_if_asked
@@ -45,9 +45,7 @@ def distil_writer(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outc
     desk.stage("loading")
     needs: data.Needs = "either" if spec.method.type == "on_policy" else "completion"
     writings = data.read(inputs.dataset, spec.dataset, spec.training.seed, needs)
-    teachers = [
-        load_writer(folder, one.model) for folder, one in zip(inputs.teachers, spec.teacher_models, strict=True)
-    ]
+    teachers = load_teachers(inputs)
     student = build_writer(spec.student, inputs.student, teachers[0], spec.training.seed)
     readings = _readings(desk, writings, teachers, student)
     readings.announce()
@@ -58,6 +56,7 @@ def distil_writer(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outc
     teachers = finetuned(desk, readings, teachers)
     if spec.student.from_teacher is not None:
         student = build_writer(spec.student, inputs.student, teachers[0], spec.training.seed)
+    hold_lightly(desk, teachers)
     heard = lectures(desk, readings, voices_of(desk, teachers, student.model if readings.mates is None else None))
 
     desk.stage("training")

@@ -22,6 +22,7 @@ from worker.training.language.chunked import Divergence, rows_at_once, rows_of_b
 from worker.training.language.models import HeadAlone, head_of
 from worker.training.language.scripts import Scripts, on_device
 from worker.training.language.signal import Voices, coarse_divergence, coarsened, full_divergence
+from worker.training.language.states import reads_in_one_row
 from worker.training.objectives.registry import Objective
 from worker.training.split import Rows
 from worker.training.teacher_cache import HEADER_BYTES, TeacherCache
@@ -195,14 +196,15 @@ def read_all(
     note: Callable[[Sequence[Tensor], NDArray[np.int64]], None],
     pulse: Pulse,
 ) -> None:
-    """Read examples in batches of similar length, the longest first; a batch that does not fit is halved."""
+    """Read examples in batches, the longest first; a batch that does not fit is halved."""
 
     def read(places: NDArray[np.int64]) -> None:
         some = rows[places]
         note(voices.hidden([on_device(one.script(some)) for one in scripts]), shelf.places(some))
         pulse(len(some))
 
-    in_batches(scripts[0].lengths[rows], READING_BATCH, read)
+    in_one_row = all(reads_in_one_row(model) for model in voices.models)
+    in_batches(scripts[0].lengths[rows], READING_BATCH, read, is_padded=not in_one_row)
 
 
 def _width(model: Any) -> int:

@@ -45,9 +45,9 @@ class Voices:
 
     @cached_property
     def heads(self) -> list[nn.Module]:
-        """The teachers' heads; in bf16 copies, so that their weights are not cast again for each chunk of rows."""
+        """The teachers' heads; in bf16, if need be copies, so that no weight is cast again for each chunk of rows."""
         heads = [head_of(model) for model in self.models]
-        return heads if self.precision == "fp32" else [copy.deepcopy(head).bfloat16() for head in heads]
+        return heads if self.precision == "fp32" else [_in_bf16(head) for head in heads]
 
     @torch.no_grad()
     def hidden(self, scripts: Sequence[Mapping[str, Any]]) -> list[Tensor]:
@@ -85,6 +85,11 @@ class Spoken:
             for logits_nV, weight in zip(self.each, self.weights, strict=True)
         ]
         return torch.logsumexp(torch.stack(softened), dim=0) * self.temperature
+
+
+def _in_bf16(head: nn.Module) -> nn.Module:
+    is_so = all(weight.dtype == torch.bfloat16 for weight in head.parameters())
+    return head if is_so else copy.deepcopy(head).bfloat16()
 
 
 def last_hidden(model: nn.Module, texts: Mapping[str, Tensor], predicts_BT: Tensor, precision: Precision) -> Tensor:

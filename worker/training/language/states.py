@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from worker.training.language.models import body_of
-from worker.training.unpadded import in_one_row, is_worth, reads_unpadded
+from worker.training.unpadded import in_one_row, is_worth, pays, reads_unpadded
 
 Texts = Mapping[str, Tensor]
 """`input_ids` and `attention_mask`, [B, T], padded on the right."""
@@ -28,6 +28,11 @@ def states_of(model: nn.Module, texts: Texts, predicts_BT: Tensor) -> Tensor:
 def prepared(model: nn.Module) -> bool:
     """Tell whether the model reads texts without padding. The first time it is tried."""
     return reads_unpadded(model, _tried_padded, _tried_in_one_row)
+
+
+def reads_in_one_row(model: nn.Module) -> bool:
+    """Tell whether the model reads batches without padding, wherever they have much of it."""
+    return pays(model) and prepared(model)
 
 
 def _padded(model: nn.Module, texts: Texts, predicts_BT: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from core.students import LoraSpec
 from tests.worker.training.language.conftest import FAMILIES
 from worker.training.language.students import writer_with_lora
-from worker.training.language.twin import Twin
+from worker.training.language.twin import Twin, round_products
 from worker.training.models import plain_of
 
 IDS = torch.arange(12).reshape(2, 6)
@@ -58,3 +58,26 @@ def test_adapters_are_part_of_the_twin() -> None:
 def test_in_float32_a_model_writes_itself() -> None:
     model = FAMILIES["llama"]()
     assert Twin("fp32").of(model) is model
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_products_in_bf16_make_the_numbers_that_autocast_makes(family: str) -> None:
+    model = FAMILIES[family]().eval()
+    body = model.base_model
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = body(input_ids=IDS).last_hidden_state
+        round_products(model)
+        assert torch.equal(body(input_ids=IDS).last_hidden_state, expected)
+    large = [weight for weight in body.parameters() if weight.dim() == 2]
+    assert {weight.dtype for weight in large} == {torch.bfloat16, torch.float32}
+    assert model.get_input_embeddings().weight.dtype == torch.float32, "what is looked up stays as exact as it was"
+
+
+def test_a_twin_of_what_is_bf16_already_takes_no_memory_for_it() -> None:
+    model = FAMILIES["llama"]().eval()
+    expected = Twin("bf16").of(model)(input_ids=IDS).logits
+    round_products(model)
+    copy = Twin("bf16").of(model)
+    assert torch.equal(copy(input_ids=IDS).logits, expected)
+    for own, other in zip(copy.parameters(), model.parameters(), strict=True):
+        assert (own.data_ptr() == other.data_ptr()) == (other.dtype == torch.bfloat16)

@@ -18,8 +18,8 @@ from worker.training.generation.samples import Prompt
 from worker.training.generation.sequence import Written, check_kept, write_and_filter
 from worker.training.language import data
 from worker.training.language.lessons import WritingLessons
-from worker.training.language.models import load_writer
 from worker.training.language.students import build_writer
+from worker.training.language.teachers import hold_lightly, load_teachers
 from worker.training.language.texts.assess import assess_texts
 from worker.training.language.texts.course import baseline_phase, finetuned, listening, student_phase
 from worker.training.language.texts.finished import Finished
@@ -54,9 +54,7 @@ def distil_texts(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outco
     prompts = questions_of(method, inputs.dataset, writings, names, desk.weights)
     own = own_completions(writings)
     no_baseline = why_no_baseline(desk, own)
-    teachers = [
-        load_writer(folder, one.model) for folder, one in zip(inputs.teachers, spec.teacher_models, strict=True)
-    ]
+    teachers = load_teachers(inputs)
     student = _student(desk, inputs, teachers)
     readers = _readers(desk, teachers)
     is_chat = any(reader.is_chat for reader in readers) or (not teachers and method.generation.chat is not False)
@@ -71,6 +69,7 @@ def distil_texts(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outco
     )
     if spec.student.from_teacher is not None:
         student = _student(desk, inputs, teachers)
+    hold_lightly(desk, teachers)
     readers, reader = _readers(desk, teachers), reader_of(student, is_chat)
     texts, engines = _written(desk, inputs, prompts, names, teachers)
     readings = read_texts(desk, texts.kept, reader, readers)
