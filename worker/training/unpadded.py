@@ -27,6 +27,8 @@ PROBE = (5, 9, 9, 2, 7)
 """Lengths of the texts that a model reads both ways, once, to see whether it may read without padding."""
 NEAR, NEAR_IN_16_BITS = 1e-3, 0.25
 """How far the two may be apart, as a share of the deviation of what is read. Texts that meet are about 1 apart."""
+APART = 1e-5
+"""How far a text may be from itself beside other texts, in the same measure: rounding where experts read other rows."""
 DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 """In a model's config: the share of attention that is dropped."""
 
@@ -34,7 +36,8 @@ RUN_OPERATIONS = 80_000_000
 """How much a CPU could compute in the time that the attention of one more run of equal lengths takes in a layer."""
 
 _WEIGHTS: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
-_FOUND: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_VERDICTS = "_reads_unpadded"
+"""Where a model keeps what was found, by kind of device; it goes along to other processes."""
 
 
 def unpadded(texts: Mapping[str, Tensor], first: int = 0) -> dict[str, Tensor]:
@@ -140,11 +143,13 @@ def reads_unpadded(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
         as_ever: reads with padding.
         in_one_row: reads the same without.
     """
-    if model not in _FOUND:
+    found: dict[str, bool] = vars(model).setdefault(_VERDICTS, {})
+    where = next(model.parameters()).device.type
+    if where not in found:
         plain = plain_of(model)
-        _FOUND[model] = _is_possible(plain) and _is_same(model, as_ever, in_one_row)
-        log.info("%s reads %s", type(plain).__name__, "without padding" if _FOUND[model] else "with padding")
-    return _FOUND[model]
+        found[where] = _is_possible(plain) and _is_same(model, as_ever, in_one_row)
+        log.info("%s reads %s", type(plain).__name__, "without padding" if found[where] else "with padding")
+    return all(found.values())
 
 
 def is_worth(model: nn.Module, mask_BT: Tensor) -> bool:
@@ -191,16 +196,18 @@ def _is_possible(plain: PreTrainedModel) -> bool:
 @torch.no_grad()
 def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
     was_training, where = model.training, next(model.parameters()).device.type
-    types = {weight.dtype for weight in model.parameters()}
-    is_mixed = len(types) > 1  # which autocast alone can compute with
+    is_exact = all(weight.dtype == torch.float32 for weight in model.parameters())
     uses_kernel = where == "cuda" and kernel_type(next(model.parameters())) is not None
+    plain, is_same = plain_of(model), True
     model.eval()
     try:
-        texts = _probe(plain_of(model))
-        with torch.autocast(where, torch.bfloat16, enabled=is_mixed), windows_noticed() as windows:
-            both = list(zip(as_ever(model, texts), in_one_row(model, texts), strict=True))
-        if uses_kernel and not is_mixed:
-            both += zip(as_ever(model, texts), in_one_row(model, texts), strict=True)
+        with windows_noticed() as windows:
+            if is_exact:
+                with torch.autocast(where, enabled=False):
+                    is_same = _agree(model, plain, as_ever, in_one_row, NEAR) and _keeps_apart(model, plain, in_one_row)
+            if uses_kernel or not is_exact:
+                with torch.autocast(where, torch.bfloat16):
+                    is_same = is_same and _agree(model, plain, as_ever, in_one_row, NEAR_IN_16_BITS)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -208,9 +215,28 @@ def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
     finally:
         model.train(was_training)
     # A window that a model tells its mask alone cannot show in texts that are shorter.
-    hides = getattr(plain_of(model).config.get_text_config(), "sliding_window", None) and not windows
-    is_exact = types == {torch.float32} and not uses_kernel
-    return not hides and all(_is_near(one, other, NEAR if is_exact else NEAR_IN_16_BITS) for one, other in both)
+    hides = getattr(plain.config.get_text_config(), "sliding_window", None) and not windows
+    return is_same and not hides
+
+
+def _agree(model: nn.Module, plain: PreTrainedModel, as_ever: Read, in_one_row: Read, near: float) -> bool:
+    texts = _probe(plain)
+    both = zip(as_ever(model, texts), in_one_row(model, texts), strict=True)
+    return all(_is_near(one, other, near) for one, other in both)
+
+
+def _keeps_apart(model: nn.Module, plain: PreTrainedModel, in_one_row: Read) -> bool:
+    """Tell whether what is said of some texts is untouched by what their neighbours say: by so little as a model with
+    random weights lets through, which it may not once it has learned."""
+    texts, others = _probe(plain), _probe(plain, moved=3)
+    stays_B = (texts["input_ids"] == others["input_ids"]).all(dim=1)
+    stays_S = stays_B.repeat_interleave(texts["attention_mask"].sum(dim=1))
+    found = zip(in_one_row(model, texts), in_one_row(model, others), strict=True)
+    return all(
+        _is_near(one[stays], other[stays], APART)
+        for one, other in found
+        for stays in (stays_B if len(one) == len(stays_B) else stays_S,)
+    )
 
 
 def _is_near(one: Tensor, other: Tensor, near: float) -> bool:
@@ -221,10 +247,13 @@ def _is_near(one: Tensor, other: Tensor, near: float) -> bool:
     return float(apart) <= near * float(one.float().std())
 
 
-def _probe(plain: PreTrainedModel) -> dict[str, Tensor]:
+def _probe(plain: PreTrainedModel, moved: int = 0) -> dict[str, Tensor]:
+    """Return a few texts, every other one with words that are `moved` further on."""
     config = plain.config.get_text_config()
     mask_BT = torch.arange(max(PROBE)) < torch.tensor(PROBE).unsqueeze(1)
-    ids_BT = torch.arange(mask_BT.numel()).view(mask_BT.shape).remainder(config.vocab_size - 1)
+    ids_BT = torch.arange(mask_BT.numel()).view(mask_BT.shape)
+    ids_BT[::2] += moved
+    ids_BT = ids_BT.remainder(config.vocab_size - 1)
     pad = config.pad_token_id if config.pad_token_id in range(config.vocab_size) else 0
     ids_BT += ids_BT >= pad
     ids_BT = ids_BT.where(mask_BT, pad)

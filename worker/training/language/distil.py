@@ -47,6 +47,7 @@ def distil_writer(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outc
     writings = data.read(inputs.dataset, spec.dataset, spec.training.seed, needs)
     teachers = load_teachers(inputs)
     student = build_writer(spec.student, inputs.student, teachers[0], spec.training.seed)
+    hold_lightly(desk, teachers)
     readings = _readings(desk, writings, teachers, student)
     readings.announce()
     _tell_sizes(desk, teachers, student)
@@ -54,9 +55,8 @@ def distil_writer(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outc
 
     desk.stage("teaching")
     teachers = finetuned(desk, readings, teachers)
-    if spec.student.from_teacher is not None:
+    if spec.student.from_teacher is not None and spec.teacher_models[0].finetune is not None:
         student = build_writer(spec.student, inputs.student, teachers[0], spec.training.seed)
-    hold_lightly(desk, teachers)
     heard = lectures(desk, readings, voices_of(desk, teachers, student.model if readings.mates is None else None))
 
     desk.stage("training")

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from worker.training.batches import in_batches
-from worker.training.device import device
+from worker.training.device import autocast, device
 from worker.training.language.chunked import Divergence, rows_at_once, rows_of_block, slices
 from worker.training.language.models import HeadAlone, head_of
 from worker.training.language.scripts import Scripts, on_device
@@ -203,7 +203,8 @@ def read_all(
         note(voices.hidden([on_device(one.script(some)) for one in scripts]), shelf.places(some))
         pulse(len(some))
 
-    in_one_row = all(reads_in_one_row(model) for model in voices.models)
+    with autocast(voices.precision):
+        in_one_row = all(reads_in_one_row(model) for model in voices.models)
     in_batches(scripts[0].lengths[rows], READING_BATCH, read, is_padded=not in_one_row)
 
 

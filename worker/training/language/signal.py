@@ -88,7 +88,7 @@ class Spoken:
 
 
 def _in_bf16(head: nn.Module) -> nn.Module:
-    is_so = all(weight.dtype == torch.bfloat16 for weight in head.parameters())
+    is_so = all(weight.dtype == torch.bfloat16 for weight in head.parameters() if weight.dim() > 1)
     return head if is_so else copy.deepcopy(head).bfloat16()
 
 

@@ -7,6 +7,7 @@ from worker.training.desk import Desk
 from worker.training.device import device
 from worker.training.exchange import Inputs
 from worker.training.language.models import load_writer
+from worker.training.language.states import prepared
 from worker.training.language.twin import round_products
 from worker.training.models import Loaded
 
@@ -23,13 +24,15 @@ def load_teachers(inputs: Inputs) -> list[Loaded]:
 def hold_lightly(desk: Desk, teachers: Sequence[Loaded]) -> None:
     """Give back what memory teachers do not need, once nobody copies their layers any more.
 
-    Where a job computes in bf16 so do they, and hold in it what is multiplied with: 8 billion parameters, half a billion
-    of them embeddings, are 17 GB instead of 32. Those that will learn themselves, or be converted, stay as they are.
+    Where a job computes in bf16 so do they, and hold in it what is multiplied with: 8 billion parameters, of which half
+    a billion are embeddings, are 17 GB instead of 32. Experts, which transformers keep in one tensor for all, stay as
+    they are, and so do teachers that will learn, or be converted.
     """
     if desk.precision == "fp32" or _converts(desk):
         return
     for wanted, teacher in zip(desk.spec.teacher_models, teachers, strict=True):
         if wanted.finetune is None:
+            prepared(teacher.model)  # whether texts meet shows best before anything is rounded
             round_products(teacher.model)
 
 

@@ -62,5 +62,6 @@ def round_products(model: PreTrainedModel) -> None:
     looked_up = {id(weight) for table in tables for weight in table.parameters()}
     for part in model.modules():
         for weight in part.parameters(recurse=False) if isinstance(part, PRODUCTS) else ():
-            if id(weight) not in looked_up:
+            # Some add their bias beside the product, in the precision that it has.
+            if weight.dim() > 1 and id(weight) not in looked_up:
                 weight.data = weight.data.to(torch.bfloat16)

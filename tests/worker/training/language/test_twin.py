@@ -2,9 +2,12 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
+from transformers import FalconConfig, FalconForCausalLM, PreTrainedModel
 
 from core.students import LoraSpec
 from tests.worker.training.language.conftest import FAMILIES
@@ -60,9 +63,20 @@ def test_in_float32_a_model_writes_itself() -> None:
     assert Twin("fp32").of(model) is model
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_products_in_bf16_make_the_numbers_that_autocast_makes(family: str) -> None:
-    model = FAMILIES[family]().eval()
+def falcon() -> PreTrainedModel:
+    """Adds its biases itself."""
+    torch.manual_seed(4)
+    sizes = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = FalconForCausalLM(FalconConfig(**sizes, bias=True, initializer_range=0.2))
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(weight)
+    return model
+
+
+@pytest.mark.parametrize("make", [*FAMILIES.values(), falcon])
+def test_products_in_bf16_make_the_numbers_that_autocast_makes(make: Callable[[], PreTrainedModel]) -> None:
+    model = make().eval()
     body = model.base_model
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected = body(input_ids=IDS).last_hidden_state

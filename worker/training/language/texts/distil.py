@@ -56,6 +56,7 @@ def distil_texts(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outco
     no_baseline = why_no_baseline(desk, own)
     teachers = load_teachers(inputs)
     student = _student(desk, inputs, teachers)
+    hold_lightly(desk, teachers)
     readers = _readers(desk, teachers)
     is_chat = any(reader.is_chat for reader in readers) or (not teachers and method.generation.chat is not False)
     check_room(desk, writings, reader_of(student, is_chat))
@@ -67,9 +68,8 @@ def distil_texts(inputs: Inputs, observer: Observer, crew: Crew | None) -> Outco
     teachers = finetuned(
         desk, teachers, [_tuition(desk, own, own_scribe, reader, n) for n, reader in enumerate(readers)]
     )
-    if spec.student.from_teacher is not None:
+    if spec.student.from_teacher is not None and spec.teacher_models[0].finetune is not None:
         student = _student(desk, inputs, teachers)
-    hold_lightly(desk, teachers)
     readers, reader = _readers(desk, teachers), reader_of(student, is_chat)
     texts, engines = _written(desk, inputs, prompts, names, teachers)
     readings = read_texts(desk, texts.kept, reader, readers)
