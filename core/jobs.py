@@ -1,6 +1,6 @@
 """A job's life as its owner moves it. How workers move it is in core/leases."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -95,14 +95,15 @@ class Jobs:
         return page_of(self.session, query, Job, cursor)
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel at once what waits; ask what runs to stop. Repeating is harmless; else ImpossibleMove."""
+        """Cancel at once what waits or is paused; ask what runs to stop. Repeating is harmless; else ImpossibleMove."""
         self.get(job_id)
-        stop = change(job_id, Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])).values(
+        rests = Job.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])
+        stop = change(job_id, Job.status.in_(ACTIVE - {JobStatus.CANCELLING})).values(
             status=case(
-                (Job.status == JobStatus.QUEUED, literal(JobStatus.CANCELLED.value)),
+                (rests, literal(JobStatus.CANCELLED.value)),
                 else_=literal(JobStatus.CANCELLING.value),
             ),
-            finished_at=case((Job.status == JobStatus.QUEUED, database_now()), else_=None),
+            finished_at=case((rests, database_now()), else_=None),
         )
         job = self.session.scalars(stop.returning(Job)).one_or_none()
         if job is None:
@@ -114,31 +115,57 @@ class Jobs:
         record_event(
             self.session,
             job_id,
-            "Cancelled before it started" if at_once else "Asked to stop; the last checkpoint is kept",
+            "Cancelled while nothing ran" if at_once else "Asked to stop; the last checkpoint is kept",
             type="done" if at_once else "status",
             data={"status": job.status},
         )
         return self._fresh(job_id)
 
+    def pause(self, job_id: str) -> Job:
+        """Take what waits out of its queue at once; ask what runs to stop with a checkpoint. Repeating is harmless;
+        else ImpossibleMove."""
+        self.get(job_id)
+        rest = change(job_id, Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])).values(
+            status=case(
+                (Job.status == JobStatus.QUEUED, literal(JobStatus.PAUSED.value)),
+                else_=literal(JobStatus.PAUSING.value),
+            ),
+        )
+        job = self.session.scalars(rest.returning(Job)).one_or_none()
+        if job is None:
+            job = self._fresh(job_id)
+            if job.status in (JobStatus.PAUSING, JobStatus.PAUSED):
+                return job
+            raise ImpossibleMove("pause", job_id, job.status)
+        at_once = job.status == JobStatus.PAUSED
+        said = "Paused while nothing ran" if at_once else "Asked to pause; it stops with a checkpoint"
+        record_event(self.session, job_id, said, type="status", data={"status": job.status})
+        return self._fresh(job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again; it goes on from its last checkpoint. Harmless for one that waits."""
+        return self._queued_again(job_id, "resume", [JobStatus.PAUSED], {})
+
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again; it resumes from its last checkpoint. Harmless for one that waits."""
+        afresh = {"times_lost": 0, "seconds_run": 0.0, "error": None, "finished_at": None}
+        return self._queued_again(job_id, "retry", [JobStatus.FAILED, JobStatus.CANCELLED], afresh)
+
+    def _queued_again(self, job_id: str, move: str, where: Sequence[JobStatus], values: Mapping[str, object]) -> Job:
         self.get(job_id)
-        again = change(job_id, Job.status.in_([JobStatus.FAILED, JobStatus.CANCELLED])).values(
+        again = change(job_id, Job.status.in_(where)).values(
             status=JobStatus.QUEUED,
             stage=None,
             attempt=Job.attempt + 1,
-            times_lost=0,
-            seconds_run=0.0,
-            error=None,
-            finished_at=None,
             published_at=None,
             queued_at=database_now(),
+            **values,
         )
         if self.session.scalars(again.returning(Job.id)).one_or_none() is None:
             job = self._fresh(job_id)
             if job.status == JobStatus.QUEUED:
                 return job
-            raise ImpossibleMove("retry", job_id, job.status)
+            raise ImpossibleMove(move, job_id, job.status)
         record_event(self.session, job_id, "Queued again on request", type="status", data={"status": JobStatus.QUEUED})
         return self._fresh(job_id)
 

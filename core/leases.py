@@ -54,8 +54,9 @@ def renew(session: Session, lease: Lease, values: Mapping[str, Any]) -> JobStatu
 
 
 def succeed(session: Session, lease: Lease, report: Mapping[str, Any]) -> JobStatus | None:
-    """Finish a job; one that was asked to stop meanwhile is cancelled instead. None if the lease is lost."""
-    done = _held(lease, Job.status == JobStatus.RUNNING).values(
+    """Finish a job; one that was cancelled meanwhile stays so, one that was to pause is done. None if the lease is
+    lost."""
+    done = _held(lease, Job.status.in_([JobStatus.RUNNING, JobStatus.PAUSING])).values(
         **_released(JobStatus.SUCCEEDED), report=dict(report), stage=None
     )
     if not _changed(session, done):
@@ -73,6 +74,20 @@ def cancelled(session: Session, lease: Lease) -> bool:
     return True
 
 
+def paused(session: Session, lease: Lease) -> bool:
+    """Let a job rest that was asked to."""
+    rest = {**_released(JobStatus.PAUSED), "finished_at": None, "stage": None}
+    if not _changed(session, _held(lease, Job.status == JobStatus.PAUSING).values(**rest)):
+        return False
+    record_event(session, lease.job_id, "Paused", type="status", data={"status": JobStatus.PAUSED})
+    return True
+
+
+def stopped(session: Session, lease: Lease) -> bool:
+    """Settle a job that was asked to pause or to end. Asked in this order, a cancel of one that pauses is obeyed."""
+    return paused(session, lease) or cancelled(session, lease)
+
+
 def fail(session: Session, lease: Lease, error: JobError) -> bool:
     """Finish a job that cannot go on."""
     if not _changed(session, _held(lease).values(**_released(JobStatus.FAILED), error=error.model_dump())):
@@ -86,7 +101,7 @@ def give_back(session: Session, lease: Lease, reason: str) -> bool:
     again = _held(lease, Job.status == JobStatus.RUNNING).values(**_requeued())
     if not _changed(session, again):
         # Asked in this order, a cancel that comes between the two statements is obeyed, not undone.
-        return cancelled(session, lease)
+        return stopped(session, lease)
     _tell_requeue(session, lease.job_id, reason)
     return True
 
@@ -94,7 +109,7 @@ def give_back(session: Session, lease: Lease, reason: str) -> bool:
 def lost(session: Session, lease: Lease, reason: str, max_attempts: int) -> bool:
     """Queue a job again whose training died, or fail it after `max_attempts` losses."""
     taken = _take_back(session, lease.job_id, reason, max_attempts, Job.lease_token == lease.token)
-    return taken or cancelled(session, lease)
+    return taken or stopped(session, lease)
 
 
 def sweep(session: Session, max_attempts: int) -> Sequence[str]:
@@ -105,8 +120,8 @@ def sweep(session: Session, max_attempts: int) -> Sequence[str]:
     for job_id, status, token in stale:
         lease = Lease(job_id, token or "", "", 0)
         still_overdue = (Job.lease_token == token, overdue)
-        if status == JobStatus.CANCELLING:
-            if cancelled(session, lease):
+        if status in (JobStatus.PAUSING, JobStatus.CANCELLING):
+            if stopped(session, lease):
                 taken.append(job_id)
         elif _take_back(session, job_id, "Its worker gave no sign of life", max_attempts, *still_overdue):
             taken.append(job_id)

@@ -46,8 +46,8 @@ def status_of(statuses: Collection[JobStatus | None]) -> JobStatus:
     if not active:
         ends = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED)
         return next((status for status in ends if status in statuses), JobStatus.CANCELLED)
-    if active == {JobStatus.CANCELLING}:
-        return JobStatus.CANCELLING
+    if len(active) == 1 and active <= {JobStatus.CANCELLING, JobStatus.PAUSING, JobStatus.PAUSED}:
+        return next(iter(active))
     return JobStatus.QUEUED if set(statuses) == {JobStatus.QUEUED} else JobStatus.RUNNING
 
 

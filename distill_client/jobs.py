@@ -66,6 +66,14 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/cancel")))
 
+    def pause(self, job_id: str) -> Job:
+        """Let a job rest: what runs stops with a checkpoint, and its worker takes another job."""
+        return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/pause")))
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again; it goes on from its last checkpoint."""
+        return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/resume")))
+
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again; it resumes from its last checkpoint."""
         return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/retry")))

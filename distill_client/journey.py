@@ -28,7 +28,7 @@ class Journey:
             self._take_metric(event)
         elif event.type in ("status", "done"):
             self.status = str(event.data.get("status", self.status))
-            if self.status not in ("running", "cancelling"):
+            if self.status not in ("running", "pausing", "cancelling"):
                 self.stage = None
 
     @property

@@ -161,6 +161,8 @@ class Recorder:
             self.ask_to_stop("lease_lost")
         elif status == JobStatus.CANCELLING:
             self.ask_to_stop("cancel")
+        elif status == JobStatus.PAUSING:
+            self.ask_to_stop("pause")
         elif self._seconds_run() > self._limit_seconds:
             self.ask_to_stop("time_limit")
 

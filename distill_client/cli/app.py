@@ -15,7 +15,21 @@ from distill_client.retrying import Retries
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 STARTING = ("up", "demo", "submit", "validate", "sweep")
-JOBS = ("list", "show", "watch", "logs", "metrics", "cancel", "retry", "delete", "download", "report", "compare")
+JOBS = (
+    "list",
+    "show",
+    "watch",
+    "logs",
+    "metrics",
+    "cancel",
+    "pause",
+    "resume",
+    "retry",
+    "delete",
+    "download",
+    "report",
+    "compare",
+)
 RESOURCES = ("sweeps", "datasets", "models", "secrets", "keys", "doctor")
 MODELS = ("chat", "classify")
 ORDER = STARTING + JOBS + MODELS + RESOURCES

@@ -1,4 +1,4 @@
-"""`distill list, show, logs, cancel, retry, delete`: jobs that are there already."""
+"""`distill list, show, logs, cancel, pause, resume, retry, delete`: jobs that are there already."""
 
 from typing import Annotated
 
@@ -118,6 +118,20 @@ def cancel(ctx: typer.Context, job_id: JobId, as_json: JsonFlag = False) -> None
     """Stop a job. Its last checkpoint is kept."""
     with connect(ctx) as client:
         _tell(client.jobs.cancel(job_id), as_json)
+
+
+@app.command()
+def pause(ctx: typer.Context, job_id: JobId, as_json: JsonFlag = False) -> None:
+    """Let a job rest, with a checkpoint; its worker takes another job."""
+    with connect(ctx) as client:
+        _tell(client.jobs.pause(job_id), as_json)
+
+
+@app.command()
+def resume(ctx: typer.Context, job_id: JobId, as_json: JsonFlag = False) -> None:
+    """Queue a paused job again; it goes on from its last checkpoint."""
+    with connect(ctx) as client:
+        _tell(client.jobs.resume(job_id), as_json)
 
 
 @app.command()

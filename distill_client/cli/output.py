@@ -77,6 +77,8 @@ def write_table(made: Table) -> None:
 STATUS_STYLES = {
     "queued": "yellow",
     "running": "cyan",
+    "pausing": "yellow",
+    "paused": "yellow",
     "cancelling": "yellow",
     "succeeded": "green",
     "failed": "red",

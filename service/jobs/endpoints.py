@@ -19,7 +19,6 @@ from core.lifecycle import FINAL, JobStatus
 from core.models import folders_of_jobs
 from core.spec import JobSpec
 from core.tables import Job
-from core.training import not_available
 from service.deps import (
     BlobsDep,
     CallerDep,
@@ -183,17 +182,20 @@ def retry_job(job_id: str, jobs: JobsWritten, session: WriteDep, queue: QueueDep
 
 
 @router.post("/{job_id}/pause", status_code=202, response_model=JobOut, responses=problems(404, 409))
-def pause_job(job_id: str, jobs: JobsRead) -> JobOut:
-    """Not available yet: answers 422 `not_available`."""
-    jobs.get(job_id)
-    raise _later("Pausing", "POST /v1/jobs/{id}/cancel keeps the last checkpoint and /retry continues from it.")
+def pause_job(job_id: str, jobs: JobsWritten, session: WriteDep) -> JobOut:
+    """Let a job rest: one that runs stops with a checkpoint, and its worker takes another. Repeating is harmless."""
+    job = jobs.pause(job_id)
+    session.commit()
+    return _out(session, job)
 
 
 @router.post("/{job_id}/resume", status_code=202, response_model=JobOut, responses=problems(404, 409))
-def resume_job(job_id: str, jobs: JobsRead) -> JobOut:
-    """Not available yet: answers 422 `not_available`."""
-    jobs.get(job_id)
-    raise _later("Resuming", "POST /v1/jobs/{id}/retry continues a cancelled or failed job from its last checkpoint.")
+def resume_job(job_id: str, jobs: JobsWritten, session: WriteDep, queue: QueueDep) -> JobOut:
+    """Queue a paused job again. It goes on from its last checkpoint."""
+    job = jobs.resume(job_id)
+    session.commit()
+    publish(queue, session, [job])
+    return _out(session, job)
 
 
 @router.get("/{job_id}/result", response_model=ResultOut, responses=problems(404))
@@ -246,8 +248,3 @@ def _labels(written: list[str]) -> dict[str, str]:
         detail = "a label filter is key:value"
         raise InvalidRequest([Fault(pointer="/query/label", detail=detail, code="label_filter", hint="label=team:nlp")])
     return pairs
-
-
-def _later(what: str, instead: str) -> InvalidRequest:
-    said = not_available(what, instead)
-    return InvalidRequest([Fault(pointer="", detail=said.message(), code=said.type, hint=instead)])

@@ -25,6 +25,8 @@ class CountsOut(Out):
 
     queued: int = 0
     running: int = 0
+    pausing: int = 0
+    paused: int = 0
     cancelling: int = 0
     succeeded: int = 0
     failed: int = 0

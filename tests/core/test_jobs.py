@@ -13,7 +13,7 @@ from core.lifecycle import JobStatus
 from core.pages import Cursor
 from core.tables import Event, JobLabel, JobModel, Metric
 from core.wire import Estimate, JobError
-from tests.core.rows import OWNER, add_job, claimed, count, job_row, lease_of, spec_of
+from tests.core.rows import OWNER, add_job, claimed, count, job_row, lease_of, let_lease_expire, spec_of
 
 ERROR = JobError(code="loss_diverged", message="loss was nan", hint="Lower it.")
 
@@ -43,7 +43,7 @@ def test_another_owners_job_is_not_there(database: Database) -> None:
     job_id = add_job(database)
     with database.write() as session:
         others = Jobs(session, "other")
-        for verb in (others.get, others.cancel, others.retry, others.delete):
+        for verb in (others.get, others.cancel, others.pause, others.resume, others.retry, others.delete):
             with pytest.raises(JobNotFound):
                 verb(job_id)
         session.commit()
@@ -90,11 +90,58 @@ def test_cancelling_what_waits_is_at_once_and_what_runs_is_asked(database: Datab
     assert job_row(database, lease.job_id).finished_at is None
 
 
+def test_pausing_what_waits_is_at_once_and_what_runs_is_asked(database: Database) -> None:
+    waiting, lease = add_job(database), claimed(database)
+    for _ in range(2):
+        with database.write() as session:
+            assert Jobs(session, OWNER).pause(waiting).status == JobStatus.PAUSED
+            assert Jobs(session, OWNER).pause(lease.job_id).status == JobStatus.PAUSING
+            session.commit()
+    assert count(database, Event, Event.job_id == waiting) == 2
+    assert job_row(database, waiting).version == 2
+    with database.write() as session:
+        assert leases.next_in_line(session, job_row(database, waiting).queue) is None
+        with pytest.raises(ImpossibleMove):
+            Jobs(session, OWNER).resume(lease.job_id)
+
+
+def test_a_resumed_job_goes_on_counting_what_it_cost_and_lost(database: Database) -> None:
+    lease = claimed(database)
+    with database.write() as session:
+        leases.renew(session, lease, {"seconds_run": 9.0, "times_lost": 1})
+        Jobs(session, OWNER).pause(lease.job_id)
+        assert leases.give_back(session, lease, "told to")
+        session.commit()
+    assert job_row(database, lease.job_id).status == JobStatus.PAUSED
+    for _ in range(2):
+        with database.write() as session:
+            job = Jobs(session, OWNER).resume(lease.job_id)
+            assert (job.status, job.attempt, job.seconds_run, job.times_lost) == (JobStatus.QUEUED, 2, 9.0, 1)
+            session.commit()
+
+
+@pytest.mark.parametrize("how", ["given back", "lost", "swept"])
+def test_however_a_pausing_jobs_worker_goes_the_job_rests(database: Database, how: str) -> None:
+    lease = claimed(database)
+    with database.write() as session:
+        Jobs(session, OWNER).pause(lease.job_id)
+        session.commit()
+    let_lease_expire(database, lease.job_id)
+    with database.write() as session:
+        if how == "swept":
+            assert leases.sweep(session, 3) == [lease.job_id]
+        else:
+            assert leases.give_back(session, lease, "x") if how == "given back" else leases.lost(session, lease, "x", 3)
+        session.commit()
+    job = job_row(database, lease.job_id)
+    assert (job.status, job.lease_token, job.finished_at, job.times_lost) == (JobStatus.PAUSED, None, None, 0)
+
+
 def test_what_succeeded_is_neither_cancelled_nor_retried(database: Database) -> None:
     lease = claimed(database)
     with database.write() as session:
         leases.succeed(session, lease, {})
-        for verb in (Jobs(session, OWNER).cancel, Jobs(session, OWNER).retry):
+        for verb in (Jobs(session, OWNER).cancel, Jobs(session, OWNER).pause, Jobs(session, OWNER).retry):
             with pytest.raises(ImpossibleMove):
                 verb(lease.job_id)
 

@@ -85,6 +85,7 @@ WRITES: dict[str, Callable[[Session, Lease], object]] = {
     "renew": lambda session, lease: leases.renew(session, lease, {"stage": "training", "metrics": {"loss": 1.0}}),
     "succeed": lambda session, lease: leases.succeed(session, lease, {"task": "text-classification"}),
     "cancelled": leases.cancelled,
+    "paused": leases.paused,
     "fail": lambda session, lease: leases.fail(session, lease, ERROR),
     "give_back": lambda session, lease: leases.give_back(session, lease, "told to stop"),
     "lost": lambda session, lease: leases.lost(session, lease, "killed", MAX_ATTEMPTS),
@@ -92,12 +93,12 @@ WRITES: dict[str, Callable[[Session, Lease], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITES)
-@pytest.mark.parametrize("is_cancelling", [False, True], ids=["running", "cancelling"])
-def test_a_stale_token_changes_nothing(database: Database, name: str, is_cancelling: bool) -> None:
+@pytest.mark.parametrize("asked", [None, "pause", "cancel"])
+def test_a_stale_token_changes_nothing(database: Database, name: str, asked: str | None) -> None:
     lease = claimed(database, "present")
-    if is_cancelling:
+    if asked is not None:
         with database.write() as session:
-            Jobs(session, OWNER).cancel(lease.job_id)
+            getattr(Jobs(session, OWNER), asked)(lease.job_id)
             session.commit()
     before = columns_of(job_row(database, lease.job_id))
     with database.write() as session:

@@ -18,6 +18,7 @@ from tests.core.rows import OWNER, add_job, count, job_row, lease_of, spec_of
 
 GUESS = Estimate(seconds=1, peak_memory_bytes=1, disk_bytes=1)
 QUEUED, RUNNING, CANCELLING = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING
+PAUSED = JobStatus.PAUSED
 SUCCEEDED, FAILED, CANCELLED = JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED
 
 
@@ -135,6 +136,8 @@ def test_a_point_outlives_its_job(database: Database) -> None:
         ([SUCCEEDED, QUEUED], RUNNING),
         ([FAILED, RUNNING], RUNNING),
         ([CANCELLED, CANCELLING], CANCELLING),
+        ([PAUSED, SUCCEEDED], PAUSED),
+        ([PAUSED, RUNNING], RUNNING),
         ([SUCCEEDED, SUCCEEDED], SUCCEEDED),
         ([SUCCEEDED, None], SUCCEEDED),
         ([SUCCEEDED, CANCELLED], CANCELLED),

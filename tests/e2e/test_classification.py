@@ -122,11 +122,18 @@ def test_images_go_from_a_zip_to_a_teacher_on_labels_alone_and_to_its_student(cl
         assert report[model]["errors"] == round(100 * (1 - report[model]["accuracy"]))
 
 
-def test_a_cancelled_training_ends_and_leaves_its_checkpoint(
+def test_a_training_rests_goes_on_and_when_cancelled_leaves_its_checkpoint(
     stack: Stack, client: Client, uploaded: Uploaded, tmp_path: Path
 ) -> None:
     job = client.jobs.submit(uploaded.spec(training=LONG))
     until(in_training(client, job, step=25))
+    assert client.jobs.pause(job.id).status == "pausing"
+    until(lambda: client.jobs.get(job.id).status == "paused")
+    until(lambda: stack.training_child(job.id) is None)
+    reached = newest_step(client, job)
+    assert client.jobs.resume(job.id).status == "queued"
+    until(in_training(client, job, step=reached + 1))
+
     assert client.jobs.cancel(job.id).status == "cancelling"
     assert client.jobs.cancel(job.id).status in ("cancelling", "cancelled"), "repeating is harmless"
     until(lambda: stack.training_child(job.id) is None)
@@ -139,6 +146,7 @@ def test_a_cancelled_training_ends_and_leaves_its_checkpoint(
         archive.extractall(tmp_path / "checkpoint")
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "checkpoint")
     assert list(client.jobs.artifacts(job.id)) == []
+    assert any("going on from step" in event.message for event in client.jobs.events(job.id))
 
 
 def test_a_killed_training_resumes_and_its_student_is_the_same_byte_for_byte(

@@ -49,17 +49,18 @@ def test_what_training_says_is_written_in_one_beat(
             assert events_after(session, job.id, 0, 10)[-1].message == "texts are cut"
 
 
-def test_a_beat_renews_the_lease_and_hears_of_a_cancel(
-    database: Database, blobs: Blobs, settings: Settings, queued: MakeJob
+@pytest.mark.parametrize("asked", ["cancel", "pause"])
+def test_a_beat_renews_the_lease_and_hears_of_a_cancel_or_a_pause(
+    database: Database, blobs: Blobs, settings: Settings, queued: MakeJob, asked: str
 ) -> None:
     job = queued()
     with recorder_of(database, blobs, settings, job) as recorder:
         assert recorder.stop_reason() is None
         before = job_row(database, job.id).lease_expires_at
         with database.write() as session:
-            Jobs(session, OWNER).cancel(job.id)
+            getattr(Jobs(session, OWNER), asked)(job.id)
             session.commit()
-        wait_for(lambda: recorder.stop_reason() == "cancel")
+        wait_for(lambda: recorder.stop_reason() == asked)
         after = job_row(database, job.id).lease_expires_at
         assert before is not None
         assert after is not None

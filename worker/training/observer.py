@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from core.report import Sizes
 from core.wire import Level, Progress, Stage
 
-StopReason = Literal["cancel", "shutdown", "time_limit", "lease_lost"]
+StopReason = Literal["cancel", "pause", "shutdown", "time_limit", "lease_lost"]
 
 
 class Observer(Protocol):

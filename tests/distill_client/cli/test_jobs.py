@@ -63,6 +63,12 @@ def test_cancel_and_retry_say_what_became_of_the_job(run: Run, live: Live) -> No
     assert run("retry", job_id, "--json").lines[0]["status"] == "queued"
 
 
+def test_a_job_rests_and_goes_on(run: Run, live: Live) -> None:
+    job_id = live.job()
+    assert run("pause", job_id).out == f"{job_id} is paused\n"
+    assert run("resume", job_id, "--json").lines[0]["status"] == "queued"
+
+
 def test_an_impossible_move_exits_1(run: Run, live: Live) -> None:
     ran = run("cancel", live.finished_job())
     assert ran.code == 1

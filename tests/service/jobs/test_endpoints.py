@@ -169,10 +169,21 @@ def test_a_failed_job_shows_why_and_can_be_tried_again(live: Live) -> None:
     assert (again["status"], again["attempt"], again["error"]) == ("queued", 2, None)
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_what_is_not_built_yet_says_so(http: httpx.Client, verb: str) -> None:
-    answer = http.post(f"/v1/jobs/{submit(http)}/{verb}")
-    assert (answer.status_code, answer.json()["code"]) == (422, "not_available")
+def test_a_job_that_rests_leaves_its_queue_and_comes_back_to_it(http: httpx.Client) -> None:
+    job_id = submit(http, resources={"queue": "resting"})
+    for _ in range(2):
+        paused = http.post(f"/v1/jobs/{job_id}/pause")
+        assert (paused.status_code, paused.json()["status"]) == (202, "paused")
+        assert paused.json()["progress"]["queue_position"] is None
+    refused = http.post(f"/v1/jobs/{job_id}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "impossible_move")
+    assert http.delete(f"/v1/jobs/{job_id}").status_code == 409, "it is not over"
+    for _ in range(2):
+        resumed = http.post(f"/v1/jobs/{job_id}/resume").json()
+        assert (resumed["status"], resumed["attempt"], resumed["progress"]["queue_position"]) == ("queued", 2, 1)
+    http.post(f"/v1/jobs/{job_id}/cancel")
+    for verb in ("pause", "resume"):
+        assert http.post(f"/v1/jobs/{job_id}/{verb}").status_code == 409
 
 
 def test_deleting_takes_the_files_too_and_only_of_what_is_over(live: Live) -> None:
