@@ -138,16 +138,16 @@ class Jobs:
                 return job
             raise ImpossibleMove("pause", job_id, job.status)
         at_once = job.status == JobStatus.PAUSED
-        said = "Paused while nothing ran" if at_once else "Asked to pause; it stops with a checkpoint"
+        said = "Paused while nothing ran" if at_once else "Asked to pause; what was trained is kept"
         record_event(self.session, job_id, said, type="status", data={"status": job.status})
         return self._fresh(job_id)
 
     def resume(self, job_id: str) -> Job:
-        """Queue a paused job again; it goes on from its last checkpoint. Harmless for one that waits."""
+        """Queue a paused job again; it goes on from its last checkpoint. Harmless for one that waits or runs."""
         return self._queued_again(job_id, "resume", [JobStatus.PAUSED], {})
 
     def retry(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job again; it resumes from its last checkpoint. Harmless for one that waits."""
+        """Queue a failed or cancelled job again, from its last checkpoint. Harmless for one that waits or runs."""
         afresh = {"times_lost": 0, "seconds_run": 0.0, "error": None, "finished_at": None}
         return self._queued_again(job_id, "retry", [JobStatus.FAILED, JobStatus.CANCELLED], afresh)
 
@@ -163,7 +163,7 @@ class Jobs:
         )
         if self.session.scalars(again.returning(Job.id)).one_or_none() is None:
             job = self._fresh(job_id)
-            if job.status == JobStatus.QUEUED:
+            if job.status in (JobStatus.QUEUED, JobStatus.RUNNING):  # a worker may have it by the second time
                 return job
             raise ImpossibleMove(move, job_id, job.status)
         record_event(self.session, job_id, "Queued again on request", type="status", data={"status": JobStatus.QUEUED})

@@ -16,7 +16,9 @@ from core.events import record_event
 from core.jobs import change
 from core.lifecycle import HELD, JobStatus
 from core.tables import Job
-from core.wire import JobError
+from core.wire import JobError, Level
+
+SILENT = "Its worker gave no sign of life"
 
 
 @dataclass(frozen=True)
@@ -65,27 +67,29 @@ def succeed(session: Session, lease: Lease, report: Mapping[str, Any]) -> JobSta
     return JobStatus.SUCCEEDED
 
 
-def cancelled(session: Session, lease: Lease) -> bool:
+def cancelled(session: Session, lease: Lease, *conditions: Any) -> bool:
     """Finish a job that was asked to stop."""
-    done = _held(lease, Job.status == JobStatus.CANCELLING).values(**_released(JobStatus.CANCELLED))
+    done = _held(lease, Job.status == JobStatus.CANCELLING, *conditions).values(**_released(JobStatus.CANCELLED))
     if not _changed(session, done):
         return False
     record_event(session, lease.job_id, "Cancelled", type="done", data={"status": JobStatus.CANCELLED})
     return True
 
 
-def paused(session: Session, lease: Lease) -> bool:
-    """Let a job rest that was asked to."""
+def paused(session: Session, lease: Lease, loss: str | None = None, *conditions: Any) -> bool:
+    """Let a job rest that was asked to. `loss` says how its worker went, where it did not stop by itself."""
     rest = {**_released(JobStatus.PAUSED), "finished_at": None, "stage": None}
-    if not _changed(session, _held(lease, Job.status == JobStatus.PAUSING).values(**rest)):
+    if not _changed(session, _held(lease, Job.status == JobStatus.PAUSING, *conditions).values(**rest)):
         return False
-    record_event(session, lease.job_id, "Paused", type="status", data={"status": JobStatus.PAUSED})
+    said = f"{loss}. Paused; it resumes from its last checkpoint" if loss else "Paused"
+    level: Level = "warning" if loss else "info"
+    record_event(session, lease.job_id, said, type="status", level=level, data={"status": JobStatus.PAUSED})
     return True
 
 
-def stopped(session: Session, lease: Lease) -> bool:
+def stopped(session: Session, lease: Lease, loss: str | None = None, *conditions: Any) -> bool:
     """Settle a job that was asked to pause or to end. Asked in this order, a cancel of one that pauses is obeyed."""
-    return paused(session, lease) or cancelled(session, lease)
+    return paused(session, lease, loss, *conditions) or cancelled(session, lease, *conditions)
 
 
 def fail(session: Session, lease: Lease, error: JobError) -> bool:
@@ -109,7 +113,7 @@ def give_back(session: Session, lease: Lease, reason: str) -> bool:
 def lost(session: Session, lease: Lease, reason: str, max_attempts: int) -> bool:
     """Queue a job again whose training died, or fail it after `max_attempts` losses."""
     taken = _take_back(session, lease.job_id, reason, max_attempts, Job.lease_token == lease.token)
-    return taken or stopped(session, lease)
+    return taken or stopped(session, lease, reason)
 
 
 def sweep(session: Session, max_attempts: int) -> Sequence[str]:
@@ -119,11 +123,10 @@ def sweep(session: Session, max_attempts: int) -> Sequence[str]:
     taken = []
     for job_id, status, token in stale:
         lease = Lease(job_id, token or "", "", 0)
-        still_overdue = (Job.lease_token == token, overdue)
         if status in (JobStatus.PAUSING, JobStatus.CANCELLING):
-            if stopped(session, lease):
+            if stopped(session, lease, SILENT, overdue):
                 taken.append(job_id)
-        elif _take_back(session, job_id, "Its worker gave no sign of life", max_attempts, *still_overdue):
+        elif _take_back(session, job_id, SILENT, max_attempts, Job.lease_token == token, overdue):
             taken.append(job_id)
     return taken
 

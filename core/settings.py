@@ -105,9 +105,7 @@ class Settings(BaseSettings):
     cancel_grace_seconds: float = Field(
         8.0, gt=0, description="How long a cancelled training may take to keep its checkpoint."
     )
-    shutdown_grace_seconds: float = Field(
-        25.0, gt=0, description="The same when the worker is told to stop, or a job to pause."
-    )
+    shutdown_grace_seconds: float = Field(25.0, gt=0, description="The same when the worker is told to stop.")
 
     cache_bytes: int = Field(
         20 << 30, ge=0, description="How much a worker keeps of what teachers said, for later jobs; 0 keeps nothing."

@@ -43,12 +43,15 @@ class Look:
 def status_of(statuses: Collection[JobStatus | None]) -> JobStatus:
     """Return the status of a whole sweep: it runs until its last job is finished, and failed if one of them did."""
     active = {status for status in statuses if status in ACTIVE}
+    if active - {JobStatus.PAUSED}:
+        active -= {JobStatus.PAUSED}
     if not active:
         ends = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED)
         return next((status for status in ends if status in statuses), JobStatus.CANCELLED)
     if len(active) == 1 and active <= {JobStatus.CANCELLING, JobStatus.PAUSING, JobStatus.PAUSED}:
         return next(iter(active))
-    return JobStatus.QUEUED if set(statuses) == {JobStatus.QUEUED} else JobStatus.RUNNING
+    waits = set(statuses) <= {JobStatus.QUEUED, JobStatus.PAUSED}
+    return JobStatus.QUEUED if waits else JobStatus.RUNNING
 
 
 def is_in_sweep(session: Session, job_id: str) -> bool:

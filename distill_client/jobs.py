@@ -67,7 +67,7 @@ class Jobs:
         return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/cancel")))
 
     def pause(self, job_id: str) -> Job:
-        """Let a job rest: what runs stops with a checkpoint, and its worker takes another job."""
+        """Let a job rest: what was trained is kept, and its worker takes another job. `wait` stays with it."""
         return Job.model_validate(json_of(self.transport.post(f"/v1/jobs/{job_id}/pause")))
 
     def resume(self, job_id: str) -> Job:

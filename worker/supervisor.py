@@ -114,8 +114,6 @@ class Supervisor:
         if self.should_stop.is_set():
             child.send_signal(signal.SIGTERM)
             return self.settings.shutdown_grace_seconds
-        if status == JobStatus.PAUSING:
-            return self.settings.shutdown_grace_seconds
         lost_or_finished = claimed and status is None
         return self.settings.cancel_grace_seconds if lost_or_finished or status == JobStatus.CANCELLING else None
 

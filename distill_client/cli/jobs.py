@@ -122,7 +122,7 @@ def cancel(ctx: typer.Context, job_id: JobId, as_json: JsonFlag = False) -> None
 
 @app.command()
 def pause(ctx: typer.Context, job_id: JobId, as_json: JsonFlag = False) -> None:
-    """Let a job rest, with a checkpoint; its worker takes another job."""
+    """Let a job rest. What was trained is kept; its worker takes another job."""
     with connect(ctx) as client:
         _tell(client.jobs.pause(job_id), as_json)
 

@@ -183,7 +183,7 @@ def retry_job(job_id: str, jobs: JobsWritten, session: WriteDep, queue: QueueDep
 
 @router.post("/{job_id}/pause", status_code=202, response_model=JobOut, responses=problems(404, 409))
 def pause_job(job_id: str, jobs: JobsWritten, session: WriteDep) -> JobOut:
-    """Let a job rest: one that runs stops with a checkpoint, and its worker takes another. Repeating is harmless."""
+    """Let a job rest: what was trained is kept, and its worker takes another job. Repeating is harmless."""
     job = jobs.pause(job_id)
     session.commit()
     return _out(session, job)

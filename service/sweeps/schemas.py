@@ -43,7 +43,9 @@ class SweepOut(Out):
     id: str
     object: Literal["distillation.sweep"] = "distillation.sweep"
     name: str | None
-    status: JobStatus = Field(description="running until its last job is finished; failed if one of them did.")
+    status: JobStatus = Field(
+        description="running until its last job is finished, paused where only paused ones are left; failed if one did."
+    )
     counts: CountsOut
     percent: float
     created_at: datetime

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.clock import database_now
-from core.lifecycle import ACTIVE
+from core.lifecycle import HELD, JobStatus
 from core.settings import Settings
 from core.tables import Job, Worker
 from migrations.revisions import newest
@@ -23,6 +23,8 @@ from service.strict import StrictRoute
 router = APIRouter(prefix="/v1/system", tags=["system"], route_class=StrictRoute, responses=problems())
 
 PACKAGES = ("distillation-service", "fastapi", "sqlalchemy", "celery", "pyarrow", "obstore")
+IN_LINE = HELD | {JobStatus.QUEUED}
+"""What a queue holds: a job that is paused has left it."""
 # A worker that has said nothing for a day is history.
 FORGOTTEN_SECONDS = 24 * 3600
 
@@ -90,7 +92,7 @@ def _worker(row: Worker, now: datetime) -> WorkerOut:
 
 
 def _queues(session: Session) -> list[QueueOut]:
-    query = select(Job.queue, Job.status, func.count()).where(Job.status.in_(ACTIVE)).group_by(Job.queue, Job.status)
+    query = select(Job.queue, Job.status, func.count()).where(Job.status.in_(IN_LINE)).group_by(Job.queue, Job.status)
     counts: dict[str, dict[str, int]] = {}
     for queue, state, count in session.execute(query):
         kind = "queued" if state == "queued" else "running"

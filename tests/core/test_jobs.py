@@ -118,6 +118,9 @@ def test_a_resumed_job_goes_on_counting_what_it_cost_and_lost(database: Database
             job = Jobs(session, OWNER).resume(lease.job_id)
             assert (job.status, job.attempt, job.seconds_run, job.times_lost) == (JobStatus.QUEUED, 2, 9.0, 1)
             session.commit()
+    with database.write() as session:
+        assert leases.claim(session, lease) is not None
+        assert Jobs(session, OWNER).resume(lease.job_id).status == JobStatus.RUNNING, "a request that came twice"
 
 
 @pytest.mark.parametrize("how", ["given back", "lost", "swept"])
@@ -135,6 +138,9 @@ def test_however_a_pausing_jobs_worker_goes_the_job_rests(database: Database, ho
         session.commit()
     job = job_row(database, lease.job_id)
     assert (job.status, job.lease_token, job.finished_at, job.times_lost) == (JobStatus.PAUSED, None, None, 0)
+    with database.read() as session:
+        last = events_after(session, lease.job_id, 0, 10)[-1]
+    assert (last.level == "warning") == (how != "given back"), "what may be lost is said"
 
 
 def test_what_succeeded_is_neither_cancelled_nor_retried(database: Database) -> None:

@@ -138,6 +138,8 @@ def test_a_point_outlives_its_job(database: Database) -> None:
         ([CANCELLED, CANCELLING], CANCELLING),
         ([PAUSED, SUCCEEDED], PAUSED),
         ([PAUSED, RUNNING], RUNNING),
+        ([PAUSED, QUEUED], QUEUED),
+        ([PAUSED, CANCELLING, SUCCEEDED], CANCELLING),
         ([SUCCEEDED, SUCCEEDED], SUCCEEDED),
         ([SUCCEEDED, None], SUCCEEDED),
         ([SUCCEEDED, CANCELLED], CANCELLED),

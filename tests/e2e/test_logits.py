@@ -1,6 +1,5 @@
-"""A language model learns from its teacher's logits through the service, dies in the middle, and teaches the next."""
+"""A language model learns from its teacher's logits through the service, writes, and teaches the next."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from distill_client import Client
 from distill_client.shapes import GenerationReport
 from tests.e2e.stack import Stack
-from tests.e2e.test_classification import JOB_SECONDS, in_training, sha256_of_student, until
+from tests.e2e.test_classification import JOB_SECONDS
 from tests.worker.training.language.conftest import bpe, chats, counting, llama, saved
 
 # What differs between the stacks is tested with classifiers and in tests/worker/test_texts.py.
 pytestmark = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
 
-# In fp32: whether bf16 pays is measured by each process, and a student is compared byte for byte.
-TRAINING = {
-    "max_steps": 160,
-    "batch_size": 8,
-    "max_length": 64,
-    "learning_rate": 1e-3,
-    "checkpoint_every_steps": 20,
-    "precision": "fp32",
-}
+TRAINING = {"max_steps": 40, "batch_size": 8, "max_length": 64, "learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +37,10 @@ def asked(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
         }
 
 
-def test_killed_in_training_it_gives_the_same_student_that_writes_and_teaches_the_next(
-    stack: Stack, client: Client, asked: dict[str, Any], tmp_path: Path
-) -> None:
-    undisturbed = client.jobs.submit({**asked, "output": {"model": "counts-small"}})
-    disturbed = client.jobs.submit(asked)
-    assert undisturbed.spec["task"] == "text-generation"
-    until(in_training(client, disturbed, step=30), seconds=JOB_SECONDS)
-    child = stack.training_child(disturbed.id)
-    assert child is not None
-    child.send_signal(signal.SIGKILL)
-    first, second = (client.jobs.wait(job.id, JOB_SECONDS) for job in (undisturbed, disturbed))
-    assert (first.status, second.status) == ("succeeded", "succeeded"), second.error
-    assert (first.attempt, second.attempt) == (1, 2)
-    assert sha256_of_student(client, first) == sha256_of_student(client, second)
+def test_a_student_learns_writes_and_teaches_the_next(client: Client, asked: dict[str, Any], tmp_path: Path) -> None:
+    first = client.jobs.wait(client.jobs.submit({**asked, "output": {"model": "counts-small"}}).id, JOB_SECONDS)
+    assert first.status == "succeeded", first.error
+    assert first.spec["task"] == "text-generation"
     assert isinstance(first.report, GenerationReport)
     assert (first.report.student_after.kl_to_teacher or 0) < (first.report.student_before.kl_to_teacher or 0)
 
@@ -70,8 +51,8 @@ def test_killed_in_training_it_gives_the_same_student_that_writes_and_teaches_th
     assert student.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids["input_ids"].shape[1]
 
     assert client.models.get("counts-small").task == "text-generation"
-    chain = {**asked, "teacher": "counts-small", "student": second.id, "training": {**TRAINING, "max_steps": 4}}
-    third = client.jobs.wait(client.jobs.submit(chain).id, JOB_SECONDS)
-    assert third.status == "succeeded", third.error
-    assert isinstance(third.report, GenerationReport)
-    assert third.report.student_before.kl_to_teacher == pytest.approx(0, abs=1e-4)
+    chain = {**asked, "teacher": "counts-small", "student": first.id, "training": {**TRAINING, "max_steps": 4}}
+    second = client.jobs.wait(client.jobs.submit(chain).id, JOB_SECONDS)
+    assert second.status == "succeeded", second.error
+    assert isinstance(second.report, GenerationReport)
+    assert second.report.student_before.kl_to_teacher == pytest.approx(0, abs=1e-4)

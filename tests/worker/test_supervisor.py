@@ -129,6 +129,30 @@ def test_a_cancelled_child_that_does_not_listen_is_killed_and_the_job_is_cancell
     assert job_row(database, job.id).status == "cancelled"
 
 
+def test_a_pausing_child_has_all_the_time_that_its_step_takes_and_a_cancel_ends_it(
+    supervise, queued: MakeJob, database: Database
+) -> None:  # type: ignore[no-untyped-def]
+    job = queued()
+    supervisor = supervise("time.sleep(600)", cancel_grace_seconds=0.5, shutdown_grace_seconds=0.5)
+    running = threading.Thread(target=supervisor.run, args=(job.id,))
+    running.start()
+    wait_for_status(database, job.id, "running")
+    ask(database, job.id, "pause")
+    running.join(3)
+    assert running.is_alive()
+    assert job_row(database, job.id).status == "pausing"
+    ask(database, job.id, "cancel")
+    running.join(60)
+    assert not running.is_alive()
+    assert job_row(database, job.id).status == "cancelled"
+
+
+def ask(database: Database, job_id: str, verb: str) -> None:
+    with database.write() as session:
+        getattr(Jobs(session, OWNER), verb)(job_id)
+        session.commit()
+
+
 def test_a_child_dies_with_all_that_it_started(supervise, queued: MakeJob, database: Database, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     job = queued()
     note = tmp_path / "pid"
