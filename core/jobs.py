@@ -16,7 +16,7 @@ from core.lifecycle import ACTIVE, FINAL, JobStatus
 from core.pages import Cursor, Page, page_of
 from core.spec import JobSpec
 from core.tables import Job, JobLabel, JobModel
-from core.wire import Estimate, Progress
+from core.wire import Estimate, EventType, Progress
 
 
 @dataclass(frozen=True)
@@ -96,50 +96,45 @@ class Jobs:
 
     def cancel(self, job_id: str) -> Job:
         """Cancel at once what waits or is paused; ask what runs to stop. Repeating is harmless; else ImpossibleMove."""
+        rests, runs = [JobStatus.QUEUED, JobStatus.PAUSED], [JobStatus.RUNNING, JobStatus.PAUSING]
+        ends = JobStatus.CANCELLED, JobStatus.CANCELLING
+        words = "Cancelled while nothing ran", "Asked to stop; the last checkpoint is kept"
+        return self._asked_to_stop(job_id, "cancel", rests, runs, ends, words)
+
+    def pause(self, job_id: str) -> Job:
+        """Take what waits out of its queue at once; ask what runs to keep what it has and stop. Repeating is harmless;
+        else ImpossibleMove."""
+        ends = JobStatus.PAUSED, JobStatus.PAUSING
+        words = "Paused while nothing ran", "Asked to pause; what was trained is kept"
+        return self._asked_to_stop(job_id, "pause", [JobStatus.QUEUED], [JobStatus.RUNNING], ends, words)
+
+    def _asked_to_stop(
+        self,
+        job_id: str,
+        move: str,
+        rests: Sequence[JobStatus],
+        runs: Sequence[JobStatus],
+        ends: tuple[JobStatus, JobStatus],
+        words: tuple[str, str],
+    ) -> Job:
+        """Move a job that rests to the first of `ends`, and one that runs to the second; `words` say which it was."""
         self.get(job_id)
-        rests = Job.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])
-        stop = change(job_id, Job.status.in_(ACTIVE - {JobStatus.CANCELLING})).values(
-            status=case(
-                (rests, literal(JobStatus.CANCELLED.value)),
-                else_=literal(JobStatus.CANCELLING.value),
-            ),
-            finished_at=case((rests, database_now()), else_=None),
+        at_once, later = ends
+        is_at_rest = Job.status.in_(rests)
+        stop = change(job_id, Job.status.in_([*rests, *runs])).values(
+            status=case((is_at_rest, literal(at_once.value)), else_=literal(later.value))
         )
+        if at_once in FINAL:
+            stop = stop.values(finished_at=case((is_at_rest, database_now()), else_=None))
         job = self.session.scalars(stop.returning(Job)).one_or_none()
         if job is None:
             job = self._fresh(job_id)
-            if job.status in (JobStatus.CANCELLING, JobStatus.CANCELLED):
+            if job.status in ends:
                 return job
-            raise ImpossibleMove("cancel", job_id, job.status)
-        at_once = job.status == JobStatus.CANCELLED
-        record_event(
-            self.session,
-            job_id,
-            "Cancelled while nothing ran" if at_once else "Asked to stop; the last checkpoint is kept",
-            type="done" if at_once else "status",
-            data={"status": job.status},
-        )
-        return self._fresh(job_id)
-
-    def pause(self, job_id: str) -> Job:
-        """Take what waits out of its queue at once; ask what runs to stop with a checkpoint. Repeating is harmless;
-        else ImpossibleMove."""
-        self.get(job_id)
-        rest = change(job_id, Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])).values(
-            status=case(
-                (Job.status == JobStatus.QUEUED, literal(JobStatus.PAUSED.value)),
-                else_=literal(JobStatus.PAUSING.value),
-            ),
-        )
-        job = self.session.scalars(rest.returning(Job)).one_or_none()
-        if job is None:
-            job = self._fresh(job_id)
-            if job.status in (JobStatus.PAUSING, JobStatus.PAUSED):
-                return job
-            raise ImpossibleMove("pause", job_id, job.status)
-        at_once = job.status == JobStatus.PAUSED
-        said = "Paused while nothing ran" if at_once else "Asked to pause; what was trained is kept"
-        record_event(self.session, job_id, said, type="status", data={"status": job.status})
+            raise ImpossibleMove(move, job_id, job.status)
+        said = words[ends.index(JobStatus(job.status))]
+        kind: EventType = "done" if job.status in FINAL else "status"
+        record_event(self.session, job_id, said, type=kind, data={"status": job.status})
         return self._fresh(job_id)
 
     def resume(self, job_id: str) -> Job:

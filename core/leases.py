@@ -56,8 +56,8 @@ def renew(session: Session, lease: Lease, values: Mapping[str, Any]) -> JobStatu
 
 
 def succeed(session: Session, lease: Lease, report: Mapping[str, Any]) -> JobStatus | None:
-    """Finish a job; one that was cancelled meanwhile stays so, one that was to pause is done. None if the lease is
-    lost."""
+    """Finish a job; one that was asked to end meanwhile is cancelled instead, one that was to pause is done. None if
+    the lease is lost."""
     done = _held(lease, Job.status.in_([JobStatus.RUNNING, JobStatus.PAUSING])).values(
         **_released(JobStatus.SUCCEEDED), report=dict(report), stage=None
     )

@@ -41,15 +41,16 @@ class Look:
 
 
 def status_of(statuses: Collection[JobStatus | None]) -> JobStatus:
-    """Return the status of a whole sweep: it runs until its last job is finished, and failed if one of them did."""
+    """Return the status of a whole sweep: it runs until its last job is finished or rests, and failed if one did."""
     active = {status for status in statuses if status in ACTIVE}
-    if active - {JobStatus.PAUSED}:
-        active -= {JobStatus.PAUSED}
+    unpaused = active - {JobStatus.PAUSED}
     if not active:
         ends = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED)
         return next((status for status in ends if status in statuses), JobStatus.CANCELLED)
-    if len(active) == 1 and active <= {JobStatus.CANCELLING, JobStatus.PAUSING, JobStatus.PAUSED}:
-        return next(iter(active))
+    if not unpaused:
+        return JobStatus.PAUSED
+    if unpaused in ({JobStatus.CANCELLING}, {JobStatus.PAUSING}):
+        return unpaused.pop()
     waits = set(statuses) <= {JobStatus.QUEUED, JobStatus.PAUSED}
     return JobStatus.QUEUED if waits else JobStatus.RUNNING
 

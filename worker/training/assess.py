@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -115,9 +116,8 @@ def unique_names(names: list[str]) -> list[str]:
 def bytes_of(model: PreTrainedModel) -> int:
     """Return the bytes of a model's weights as a student's file holds them, in float32, whatever memory holds."""
     tensors: Mapping[int, Any] = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
-    return sum(
-        tensor.numel() * (4 if tensor.is_floating_point() else tensor.element_size()) for tensor in tensors.values()
-    )
+    full = torch.float32.itemsize
+    return sum(one.numel() * (full if one.is_floating_point() else one.element_size()) for one in tensors.values())
 
 
 def facts_of(model: PreTrainedModel) -> StudentFacts:

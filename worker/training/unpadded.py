@@ -134,10 +134,11 @@ Read = Callable[[nn.Module, Mapping[str, Tensor]], Sequence[Tensor]]
 
 
 def reads_unpadded(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
-    """Tell whether a model gives the same without padding, by trying it once; its attention is set for it.
+    """Tell whether a model gives the same without padding, by trying it once on each kind of device.
 
-    Models differ in how they number positions, mask, and pass on what they are given: no list of names would hold.
-    Where one raises or says something else it is read as ever. Nothing is drawn, and the mode stays.
+    Its attention is set for it. Models differ in how they number positions, mask, and pass on what they are given: no
+    list of names would hold. Where one raises or says something else it is read as ever. Nothing is drawn, and the mode
+    stays.
 
     Args:
         as_ever: reads with padding.
@@ -198,16 +199,16 @@ def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
     was_training, where = model.training, next(model.parameters()).device.type
     is_exact = all(weight.dtype == torch.float32 for weight in model.parameters())
     uses_kernel = where == "cuda" and kernel_type(next(model.parameters())) is not None
-    plain, is_same = plain_of(model), True
+    is_same = True
     model.eval()
     try:
         with windows_noticed() as windows:
             if is_exact:
                 with torch.autocast(where, enabled=False):
-                    is_same = _agree(model, plain, as_ever, in_one_row, NEAR) and _keeps_apart(model, plain, in_one_row)
+                    is_same = _agree(model, as_ever, in_one_row, NEAR) and _keeps_apart(model, in_one_row)
             if uses_kernel or not is_exact:
                 with torch.autocast(where, torch.bfloat16):
-                    is_same = is_same and _agree(model, plain, as_ever, in_one_row, NEAR_IN_16_BITS)
+                    is_same = is_same and _agree(model, as_ever, in_one_row, NEAR_IN_16_BITS)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -215,28 +216,28 @@ def _is_same(model: nn.Module, as_ever: Read, in_one_row: Read) -> bool:
     finally:
         model.train(was_training)
     # A window that a model tells its mask alone cannot show in texts that are shorter.
-    hides = getattr(plain.config.get_text_config(), "sliding_window", None) and not windows
+    hides = getattr(plain_of(model).config.get_text_config(), "sliding_window", None) and not windows
     return is_same and not hides
 
 
-def _agree(model: nn.Module, plain: PreTrainedModel, as_ever: Read, in_one_row: Read, near: float) -> bool:
-    texts = _probe(plain)
+def _agree(model: nn.Module, as_ever: Read, in_one_row: Read, near: float) -> bool:
+    texts = _probe(plain_of(model))
     both = zip(as_ever(model, texts), in_one_row(model, texts), strict=True)
     return all(_is_near(one, other, near) for one, other in both)
 
 
-def _keeps_apart(model: nn.Module, plain: PreTrainedModel, in_one_row: Read) -> bool:
-    """Tell whether what is said of some texts is untouched by what their neighbours say: by so little as a model with
-    random weights lets through, which it may not once it has learned."""
-    texts, others = _probe(plain), _probe(plain, moved=3)
+def _keeps_apart(model: nn.Module, in_one_row: Read) -> bool:
+    """Tell whether what is said of some texts is untouched by their neighbours, even by the little that random weights
+    let through: once they have learned it may be more."""
+    texts, others = _probe(plain_of(model)), _probe(plain_of(model), moved=3)
     stays_B = (texts["input_ids"] == others["input_ids"]).all(dim=1)
     stays_S = stays_B.repeat_interleave(texts["attention_mask"].sum(dim=1))
-    found = zip(in_one_row(model, texts), in_one_row(model, others), strict=True)
-    return all(
-        _is_near(one[stays], other[stays], APART)
-        for one, other in found
-        for stays in (stays_B if len(one) == len(stays_B) else stays_S,)
-    )
+
+    def kept(said: Tensor) -> Tensor:
+        return said[stays_B if len(said) == len(stays_B) else stays_S]
+
+    both = zip(in_one_row(model, texts), in_one_row(model, others), strict=True)
+    return all(_is_near(kept(one), kept(other), APART) for one, other in both)
 
 
 def _is_near(one: Tensor, other: Tensor, near: float) -> bool:
